@@ -11,7 +11,7 @@ Two questions place an error: was it authenticated, and what should the caller d
     │   └── AppraisalError           genuine, not accepted: .claim .expected .actual
     ├── SealingError                 coarse on purpose
     │   ├── KeyConfigError           rejected before processing: refresh, resend once
-    │   ├── ReplayError              rejected before processing: seen before, or its date is out of the window
+    │   ├── ReplayError              rejected before processing: seen before or out of the window
     │   ├── OpenError                did not authenticate; no detail
     │   └── StreamError              StreamTruncated (cut off), StreamClosed (used after its end)
     ├── GatewayError                 plaintext answer of the gateway: never treated as model output
@@ -188,7 +188,8 @@ class StreamTruncated(StreamError):
 
     def __init__(self, received: int) -> None:
         super().__init__(
-            f"the answer was cut off after {received} chunks; what you have is genuine but incomplete"
+            f"the answer was cut off after {received} chunks; "
+            "what you have is genuine but incomplete"
         )
         self.received = received
 

@@ -1,0 +1,68 @@
+"""Run one room of the local stack: `python -m confide.local ROOM --settings FILE --home DIR`.
+
+Started by `confide.local.stack`, which holds the other end of standard input: when it
+dies, this process stops itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from confide.errors import ConfideError
+from confide.local.home import Home
+from confide.local.processes import stop_when_parent_dies
+
+__all__ = ["main"]
+
+
+def _gateway(settings: Path, _home: Home) -> None:
+    from confide.apps.gateway import serve_gateway
+    from confide.config.gateway import GatewaySettings
+
+    serve_gateway(GatewaySettings.model_validate(json.loads(settings.read_text())))
+
+
+def _enclave(settings: Path, home: Home) -> None:
+    from confide.apps.enclave import serve_enclave
+    from confide.local.simulated import simulated_collector
+
+    serve_enclave(settings, collector=simulated_collector(home))
+
+
+def _proxy(settings: Path, home: Home) -> None:
+    from confide.apps.proxy import serve_proxy
+    from confide.config.proxy import ProxySettings
+    from confide.local.simulated import simulated_verifier
+
+    serve_proxy(
+        ProxySettings.model_validate(json.loads(settings.read_text())),
+        verifier=simulated_verifier(home),
+    )
+
+
+_ROOMS = {"gateway": _gateway, "enclave": _enclave, "proxy": _proxy}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one room until SIGTERM; 1 and one line on stderr when it cannot start."""
+    parser = argparse.ArgumentParser(prog="python -m confide.local")
+    parser.add_argument("room", choices=sorted(_ROOMS))
+    parser.add_argument("--settings", type=Path, required=True)
+    parser.add_argument("--home", type=Path, required=True)
+    chosen = parser.parse_args(arguments)
+    stop_when_parent_dies()
+    try:
+        _ROOMS[chosen.room](chosen.settings, Home(chosen.home))
+    except ConfideError as error:
+        sys.stderr.write(f"confide: error: {error}\n")
+        if error.hint:
+            sys.stderr.write(f"confide: hint: {error.hint}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,252 @@
+"""Gateway, enclave and proxy on loopback, each in its own process.
+
+What `confide up` runs and what the end-to-end tests start. The parts are the real ones;
+only the evidence is simulated.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from confide.errors import ConfigError
+from confide.local.enclave_file import DEMO_MODEL, BackendChoice, demo_model_path, enclave_toml
+from confide.local.home import Home, write_private
+from confide.local.processes import Child, stop_in_order
+from confide.local.readiness import json_of, refuse_occupied
+from confide.local.simulated import ensure_root
+
+__all__ = ["Stack", "StackOptions"]
+
+_READY_S = 60.0  # a large GGUF on a slow disk
+
+
+def _demo_backend() -> tuple[BackendChoice, ...]:
+    return (BackendChoice("llamacpp", (DEMO_MODEL,), {"model_path": str(demo_model_path())}),)
+
+
+@dataclass(frozen=True)
+class StackOptions:
+    """What to start.
+
+    Attributes:
+        proxy_port: The port users see.
+        gateway_port: Loopback port of the gateway.
+        enclave_ports: One loopback port per enclave; more than one makes replicas.
+        backends: Backends of every enclave. Default: the embedded demo model.
+        padding: `[padding]` table of the enclave's settings.
+        enclave: Further keys of its `[enclave]` table.
+        gateway: Further gateway settings.
+        proxy: Further proxy settings.
+    """
+
+    proxy_port: int = 8000
+    gateway_port: int = 8001
+    enclave_ports: tuple[int, ...] = (8002,)
+    backends: tuple[BackendChoice, ...] = field(default_factory=_demo_backend)
+    padding: dict[str, object] = field(default_factory=dict)
+    enclave: dict[str, object] = field(default_factory=dict)
+    gateway: dict[str, object] = field(default_factory=dict)
+    proxy: dict[str, object] = field(default_factory=dict)
+
+
+class Stack:
+    """A running local stack. Use as a context manager, or call `start` and `stop`."""
+
+    def __init__(self, home: Home, options: StackOptions) -> None:
+        self.home = home
+        self.options = options
+        self.children: dict[str, Child] = {}
+        self._lock: IO[str] | None = None
+
+    @property
+    def proxy_url(self) -> str:
+        """Base URL of the local proxy, without /v1."""
+        return f"http://127.0.0.1:{self.options.proxy_port}"
+
+    @property
+    def gateway_url(self) -> str:
+        """Base URL of the gateway."""
+        return f"http://127.0.0.1:{self.options.gateway_port}"
+
+    @property
+    def api_key(self) -> str:
+        """The API key of this machine's user."""
+        return self.home.api_key.read_text().strip()
+
+    def __enter__(self) -> Stack:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def start(self, tell: Callable[[str], None] = lambda _: None) -> None:
+        """Prepare the data directory, start the rooms back to front, wait until they answer.
+
+        Args:
+            tell: Called with one line per step.
+
+        Raises:
+            ConfigError: Something is in the way; whatever was started is stopped again.
+        """
+        self._refuse_occupied_ports()
+        self.home.prepare()
+        self._take_lock()
+        try:
+            self._prepare()
+            for number, port in enumerate(self.options.enclave_ports):
+                self.start_enclave(number)
+                tell(f"enclave   127.0.0.1:{port}  (simulated)")
+            self.start_gateway()
+            tell(f"gateway   127.0.0.1:{self.options.gateway_port}")
+            self.start_proxy()
+            tell(f"proxy     127.0.0.1:{self.options.proxy_port}")
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self, *, within_s: float = 4.5) -> list[str]:
+        """Stop the rooms, proxy first, so that open streams can end.
+
+        Returns:
+            Names of rooms that had to be killed.
+        """
+        rooms = ("proxy", "gateway", "enclave")
+        order = sorted(self.children, key=lambda name: rooms.index(name.partition("-")[0]))
+        killed = stop_in_order([self.children[name] for name in order], within_s=within_s)
+        self.children.clear()
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+        return killed
+
+    def start_enclave(self, number: int = 0) -> Child:
+        """Start (or restart) one enclave and wait until it is healthy."""
+        port = self.options.enclave_ports[number]
+        return self._start(
+            f"enclave-{number}", ["enclave", "--settings", str(self._enclave_file(number))], port
+        )
+
+    def start_gateway(self) -> Child:
+        """Start (or restart) the gateway and wait until it knows every enclave."""
+        settings = self._write_settings("gateway", self._gateway_settings())
+        port = self.options.gateway_port
+        child = self._start("gateway", ["gateway", "--settings", str(settings)], port)
+        wanted = len(self.options.enclave_ports)
+
+        def knows_all() -> bool:
+            directory = json_of(port, "/.well-known/confide/keys") or {}
+            replicas = directory.get("replicas")
+            return isinstance(replicas, list) and len(replicas) >= wanted
+
+        child.wait_until(knows_all, timeout_s=_READY_S)
+        return child
+
+    def start_proxy(self) -> Child:
+        """Start (or restart) the proxy and wait until it answers."""
+        settings = self._write_settings(
+            "proxy",
+            {
+                "host": "127.0.0.1",
+                "port": self.options.proxy_port,
+                "gateway_url": self.gateway_url,
+                "api_key_file": str(self.home.api_key),
+                **self.options.proxy,
+            },
+        )
+        return self._start(
+            "proxy", ["proxy", "--settings", str(settings)], self.options.proxy_port, path="/"
+        )
+
+    def _start(self, name: str, arguments: list[str], port: int, path: str = "/healthz") -> Child:
+        room = name.partition("-")[0]
+        log = self.home.log(name)
+        child = Child.start(room, [*arguments, "--home", str(self.home.path)], log)
+        self.children[name] = child
+        write_private(self.home.run / f"{name}.pid", f"{child.process.pid}\n".encode())
+        child.wait_until(lambda: json_of(port, path) is not None, timeout_s=_READY_S)
+        return child
+
+    def _refuse_occupied_ports(self) -> None:
+        refuse_occupied("proxy", self.options.proxy_port, "--port")
+        refuse_occupied("gateway", self.options.gateway_port, "--gateway-port")
+        for port in self.options.enclave_ports:
+            refuse_occupied("enclave", port, "--enclave-port")
+
+    def _take_lock(self) -> None:
+        path = self.home.run / "lock"
+        lock = path.open("a+")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            lock.seek(0)
+            pid = lock.read().strip() or "unknown"
+            lock.close()
+            raise ConfigError(
+                f"another local stack uses {self.home.path} (pid {pid})",
+                hint="stop it with Ctrl-C, or set CONFIDE_HOME to another directory",
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        self._lock = lock
+
+    def _write_settings(self, room: str, settings: dict[str, object]) -> Path:
+        path = self.home.run / f"{room}.json"
+        write_private(path, json.dumps(settings, indent=1).encode())
+        return path
+
+    def _enclave_file(self, number: int) -> Path:
+        if number == 0:
+            return self.home.enclave_settings
+        return self.home.enclave_settings.with_name(f"enclave-{number}.toml")
+
+    def _gateway_settings(self) -> dict[str, object]:
+        folder = self.home.gateway
+        return {
+            "host": "127.0.0.1",
+            "port": self.options.gateway_port,
+            "database": str(folder / "gateway.db"),
+            "grant_key_file": str(folder / "grant.key"),
+            "pepper_file": str(folder / "pepper"),
+            "enclaves": [f"http://127.0.0.1:{port}" for port in self.options.enclave_ports],
+            **self.options.gateway,
+        }
+
+    def _prepare(self) -> None:
+        """First run: root, KEK, gateway store, API key. Every run: settings and client.env."""
+        ensure_root(self.home)
+        if not self.home.kek.exists():
+            write_private(self.home.kek, base64.b64encode(secrets.token_bytes(32)) + b"\n")
+        public_key = self._prepare_gateway()
+        for number, port in enumerate(self.options.enclave_ports):
+            text = enclave_toml(
+                host="127.0.0.1",
+                port=port,
+                gateway_public_key=public_key,
+                backends=self.options.backends,
+                padding=self.options.padding,
+                extra=self.options.enclave,
+            )
+            write_private(self._enclave_file(number), text.encode())
+        key = self.api_key
+        write_private(
+            self.home.client_env,
+            (
+                f"export OPENAI_BASE_URL={self.proxy_url}/v1\n"
+                f"export OPENAI_API_KEY={key}\n"
+                f"export ANTHROPIC_BASE_URL={self.proxy_url}\n"
+                f"export ANTHROPIC_AUTH_TOKEN={key}\n"
+            ).encode(),
+        )
+
+    def _prepare_gateway(self) -> str:
+        raise ConfigError("pending")
