@@ -1,0 +1,256 @@
+"""`confide doctor`: can this machine run confide, and if not, what to do next."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import importlib.util
+import os
+import socket
+import stat
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from confide.cli.output import EXIT_FAILED, emit, paint
+from confide.errors import ConfigError, TransportError
+
+__all__ = ["Check", "register"]
+
+OK, NOTE, FAILED = "ok", "note", "failed"
+
+EXTRAS = {
+    "proxy": ("starlette", "uvicorn"),
+    "gateway": ("aiohttp", "alembic", "jwt", "sqlalchemy"),
+    "enclave": ("starlette", "uvicorn", "aiohttp", "jwt"),
+    "llamacpp": ("xllamacpp",),
+}
+"""Extra to the modules that it brings and that confide imports."""
+
+PORTS = {8000: "proxy", 8001: "gateway", 8002: "enclave"}
+
+OLDEST_PLAUSIBLE = datetime(2026, 11, 1, tzinfo=UTC)
+"""No clock can be earlier than the month in which this version was written."""
+
+CLOCK_TOLERANCE_S = 60
+"""An enclave refuses requests dated more than 60 s ahead or 120 s behind its own clock."""
+
+TEE_DEVICES = ("/dev/sev-guest", "/dev/tdx_guest", "/sys/kernel/config/tsm/report")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the report.
+
+    Attributes:
+        name: What was looked at.
+        outcome: "ok", "note" (works, but something is absent) or "failed".
+        detail: What was found.
+        next_step: What to do, or None.
+    """
+
+    name: str
+    outcome: str
+    detail: str
+    next_step: str | None = None
+
+
+@click.command()
+@click.option("--gateway", metavar="URL", help="Also ask this gateway, and compare clocks with it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def doctor(gateway: str | None, as_json: bool) -> None:
+    """Check whether this machine can run confide.
+
+    Looks at Python, libraries, extras, the clock, the data directory, the client KEK, the
+    three default ports and TEE devices. Changes nothing; asks the network only with
+    --gateway. Exits 0 if nothing failed, 1 otherwise, 5 if the gateway cannot be reached.
+
+    \b
+    Example:
+      $ confide doctor
+      ok      python          3.12.3
+      ok      cryptography    50.0.0; ML-KEM-768 available
+      note    extra llamacpp  xllamacpp is not installed
+                              pip install 'confide[llamacpp]'
+    """
+    from confide.config.sources import home_directory
+
+    checks = list(machine_checks(home_directory()))
+    if gateway is not None:
+        checks.append(check_gateway(gateway, _wall_clock))
+    if as_json:
+        emit([asdict(check) for check in checks], as_json)
+    else:
+        _print(checks)
+    if any(check.outcome == FAILED for check in checks):
+        raise SystemExit(EXIT_FAILED)
+
+
+def machine_checks(home: Path) -> Iterator[Check]:
+    """Run every check that needs no network.
+
+    Args:
+        home: The data directory.
+    """
+    yield check_python(sys.version_info[:3])
+    yield check_cryptography()
+    yield from (check_extra(extra, modules) for extra, modules in EXTRAS.items())
+    yield check_clock(_wall_clock())
+    yield check_data_directory(home)
+    yield check_kek(home / "client" / "kek")
+    yield from (check_port(port, room) for port, room in PORTS.items())
+    yield check_hardware(tuple(Path(name) for name in TEE_DEVICES))
+
+
+def check_python(found: tuple[int, ...]) -> Check:
+    """Python 3.11 or newer."""
+    text = ".".join(str(part) for part in found)
+    if found < (3, 11):
+        return Check("python", FAILED, f"{text}; confide needs 3.11 or newer")
+    return Check("python", OK, text)
+
+
+def check_cryptography() -> Check:
+    """The library has ML-KEM-768, the post-quantum half of X-Wing."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    release = version("cryptography")
+    try:
+        from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
+
+        MLKEM768PrivateKey.generate()
+    except (ImportError, UnsupportedAlgorithm):
+        return Check(
+            "cryptography",
+            FAILED,
+            f"{release}; no ML-KEM-768",
+            "pip install --upgrade cryptography",
+        )
+    return Check("cryptography", OK, f"{release}; ML-KEM-768 available")
+
+
+def check_extra(extra: str, modules: tuple[str, ...]) -> Check:
+    """The modules of one extra can be found; they are not imported."""
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        detail = f"not installed: {', '.join(missing)}"
+        return Check(f"extra {extra}", NOTE, detail, f"pip install 'confide[{extra}]'")
+    return Check(f"extra {extra}", OK, "installed")
+
+
+def check_clock(now: float) -> Check:
+    """The wall clock is not before this version was written."""
+    shown = datetime.fromtimestamp(now, UTC)
+    if shown < OLDEST_PLAUSIBLE:
+        detail = f"{shown:%Y-%m-%d %H:%M} UTC is in the past; evidence and requests carry dates"
+        return Check("clock", FAILED, detail, "set the clock, for example with NTP")
+    return Check("clock", OK, f"{shown:%Y-%m-%d %H:%M} UTC")
+
+
+def check_data_directory(home: Path) -> Check:
+    """The data directory, or the nearest existing parent, can be written; others cannot read it."""
+    existing = next(folder for folder in (home, *home.parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        detail = f"{home} cannot be written"
+        return Check(
+            "data directory", FAILED, detail, "set CONFIDE_HOME to a directory you can write"
+        )
+    if existing != home:
+        return Check("data directory", OK, f"{home} (will be created)")
+    if home.stat().st_mode & 0o077:
+        return Check("data directory", NOTE, f"{home} is readable by others", f"chmod 700 {home}")
+    return Check("data directory", OK, str(home))
+
+
+def check_kek(path: Path) -> Check:
+    """The client KEK is 32 bytes in base64 or hex, and private."""
+    if not path.exists():
+        return Check("client kek", NOTE, f"none at {path}", "confide up creates one")
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        return Check("client kek", FAILED, f"{path} is readable by others", f"chmod 600 {path}")
+    text = path.read_text().strip()
+    try:
+        length = len(bytes.fromhex(text) if len(text) == 64 else base64.b64decode(text))
+    except (ValueError, binascii.Error):
+        length = -1
+    if length != 32:
+        return Check("client kek", FAILED, f"{path} does not hold 32 bytes in base64 or hex")
+    return Check("client kek", OK, str(path))
+
+
+def check_port(port: int, room: str) -> Check:
+    """The default port of one room is free on loopback."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            detail = f"something listens on 127.0.0.1:{port}; it may be confide itself"
+            return Check(f"port {port}", NOTE, detail, f"the port of the {room} is a setting")
+    return Check(f"port {port}", OK, f"free, for the {room}")
+
+
+def check_hardware(devices: tuple[Path, ...]) -> Check:
+    """Is this a confidential virtual machine?"""
+    found = [str(device) for device in devices if device.exists()]
+    if found:
+        return Check("tee", NOTE, f"{', '.join(found)}; this version cannot use it yet")
+    return Check("tee", NOTE, "no SEV-SNP or TDX guest device: evidence can only be simulated here")
+
+
+def check_gateway(url: str, now: Callable[[], float]) -> Check:
+    """The gateway answers, and its clock agrees with ours.
+
+    Args:
+        url: Base URL of the gateway.
+        now: Clock, unix seconds.
+
+    Raises:
+        ConfigError: `url` is not a URL.
+        TransportError: No answer within 10 s.
+    """
+    import httpx2
+
+    try:
+        answer = httpx2.get(f"{url.rstrip('/')}/healthz", timeout=10)
+    except (httpx2.InvalidURL, httpx2.UnsupportedProtocol) as error:
+        raise ConfigError(f"{url} is not a URL") from error
+    except httpx2.HTTPError as error:
+        raise TransportError(f"no answer from {url} within 10 s") from error
+    if answer.status_code != 200:
+        return Check("gateway", FAILED, f"{url} answers {answer.status_code} on /healthz")
+    try:
+        date = parsedate_to_datetime(answer.headers["date"]).timestamp()
+    except (KeyError, ValueError):
+        return Check("gateway", NOTE, f"{url} answers, without a date")
+    apart = round(now() - date)
+    if abs(apart) > CLOCK_TOLERANCE_S:
+        detail = f"{url} answers, but the clocks are {abs(apart)} s apart; requests will be refused"
+        return Check("gateway", FAILED, detail, "set the clock, for example with NTP")
+    return Check("gateway", OK, f"{url} answers; clocks {abs(apart)} s apart")
+
+
+def _wall_clock() -> float:
+    return time.time()  # noqa: TID251 - the command line is where the wall clock enters
+
+
+def _print(checks: list[Check]) -> None:
+    colours = {OK: "green", NOTE: "yellow", FAILED: "red"}
+    width = max(len(check.name) for check in checks)
+    for check in checks:
+        outcome = paint(f"{check.outcome:<6}", colours[check.outcome])
+        click.echo(f"{outcome}  {check.name:<{width}}  {check.detail}")
+        if check.next_step:
+            click.echo(f"{'':<6}  {'':<{width}}  {check.next_step}")
+
+
+def register(group: click.Group) -> None:
+    """Add the command to the root group."""
+    group.add_command(doctor)
