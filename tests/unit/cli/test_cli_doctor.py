@@ -1,0 +1,92 @@
+"""`confide doctor` finds what would stop confide on this machine."""
+
+import base64
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from confide.cli import doctor
+
+NOW = doctor.OLDEST_PLAUSIBLE.timestamp()
+
+
+def test_an_old_python_is_refused():
+    assert doctor.check_python((3, 10, 14)).outcome == doctor.FAILED
+    assert doctor.check_python((3, 11, 0)).outcome == doctor.OK
+
+
+def test_a_missing_extra_is_a_note_with_the_command():
+    check = doctor.check_extra("proxy", ("starlette", "no_such_module_anywhere"))
+    assert check.outcome == doctor.NOTE
+    assert check.next_step == "pip install 'confide[proxy]'"
+    assert "starlette" not in check.detail
+
+
+def test_a_clock_in_the_past_is_refused():
+    assert doctor.check_clock(NOW - 1).outcome == doctor.FAILED
+    assert doctor.check_clock(NOW).outcome == doctor.OK
+
+
+def test_a_data_directory_that_others_can_read_is_noted(tmp_path):
+    tmp_path.chmod(0o755)
+    assert doctor.check_data_directory(tmp_path).outcome == doctor.NOTE
+    tmp_path.chmod(0o700)
+    assert doctor.check_data_directory(tmp_path).outcome == doctor.OK
+    assert doctor.check_data_directory(tmp_path / "new" / "deep").outcome == doctor.OK
+
+
+def test_a_file_in_place_of_the_data_directory_is_refused(tmp_path):
+    (tmp_path / "home").write_text("")
+    assert doctor.check_data_directory(tmp_path / "home").outcome == doctor.FAILED
+
+
+@pytest.mark.parametrize(
+    ("content", "outcome"),
+    [
+        (base64.b64encode(bytes(32)).decode(), doctor.OK),
+        ("00" * 32, doctor.OK),
+        (base64.b64encode(bytes(24)).decode(), doctor.FAILED),
+        ("not base64 at all!", doctor.FAILED),
+    ],
+)
+def test_a_kek_is_32_bytes_in_base64_or_hex(tmp_path, content, outcome):
+    path = tmp_path / "kek"
+    path.write_text(content)
+    path.chmod(0o600)
+    assert doctor.check_kek(path).outcome == outcome
+
+
+def test_a_kek_that_others_can_read_is_refused(tmp_path):
+    path = tmp_path / "kek"
+    path.write_text("00" * 32)
+    path.chmod(0o640)
+    assert doctor.check_kek(path).outcome == doctor.FAILED
+
+
+def test_an_occupied_port_is_noted():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        assert doctor.check_port(listener.getsockname()[1], "proxy").outcome == doctor.NOTE
+
+
+def test_no_tee_device_means_simulated_evidence_only():
+    assert "simulated" in doctor.check_hardware((Path("/dev/no-such-device"),)).detail
+
+
+def test_the_report_as_json_has_every_field(monkeypatch, tmp_path):
+    monkeypatch.setenv("CONFIDE_HOME", os.fspath(tmp_path))
+    result = CliRunner().invoke(doctor.doctor, ["--json"])
+    rows = json.loads(result.stdout)
+    assert {"name", "outcome", "detail", "next_step"} == set(rows[0])
+    assert {"python", "clock", "client kek", "tee"} <= {row["name"] for row in rows}
+
+
+def test_a_failed_check_fails_the_command(monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CONFIDE_HOME", os.fspath(tmp_path / "file"))
+    assert CliRunner().invoke(doctor.doctor).exit_code == 1
