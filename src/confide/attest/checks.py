@@ -1,0 +1,103 @@
+"""Checks that hold for every kind of evidence: dates, nonce, document, manifest.
+
+They compare what the envelope *says*. That the statement is genuine is decided by the
+signature over `binding.report_data`; these checks only make the refusal precise, and
+they run before any signature is looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from datetime import UTC, datetime, timedelta
+
+from confide.attest.binding import NONCE_LENGTH
+from confide.attest.evidence import Evidence
+from confide.attest.results import to_unix
+from confide.errors import BindingError, ConfideError, EvidenceError
+from confide.wire.key_document import KeyDocument
+
+__all__ = [
+    "MAX_AGE",
+    "check_dates",
+    "check_document",
+    "check_manifest",
+    "check_nonce",
+    "document_expiry",
+    "parse_document",
+]
+
+MAX_AGE = timedelta(hours=1)
+"""The client challenges at least hourly (spec/protocol.md, key document section)."""
+
+
+def parse_document(document: bytes) -> KeyDocument:
+    """Read the key document, or refuse with an error of this package.
+
+    Raises:
+        EvidenceError: envelope.document.
+    """
+    try:
+        return KeyDocument.parse(document)
+    except (ConfideError, ValueError) as error:
+        raise EvidenceError(f"key document: {error}", code="envelope.document") from error
+
+
+def check_document(evidence: Evidence, document: bytes) -> None:
+    """Refuse an envelope that is about another key document than the one at hand."""
+    if evidence.document != document:
+        raise BindingError("the evidence is about another key document", code="binding.document")
+
+
+def check_nonce(evidence: Evidence, nonce: bytes) -> None:
+    """Refuse an envelope that does not answer this challenge.
+
+    Raises:
+        BindingError: binding.nonce_missing (cached evidence) or binding.nonce_mismatch.
+        ValueError: `nonce` is not 32 bytes; an empty one would accept cached evidence.
+    """
+    if len(nonce) != NONCE_LENGTH:
+        raise ValueError(f"nonce must be {NONCE_LENGTH} bytes, not {len(nonce)}")
+    if not evidence.client_nonce:
+        raise BindingError(
+            "cached evidence does not answer a challenge", code="binding.nonce_missing"
+        )
+    if not hmac.compare_digest(evidence.client_nonce, nonce):
+        raise BindingError("the evidence answers another nonce", code="binding.nonce_mismatch")
+
+
+def check_manifest(evidence: Evidence, document: KeyDocument, manifest: bytes) -> None:
+    """Refuse unless manifest, key document and envelope name the same digest."""
+    digest = hashlib.sha256(manifest).digest()
+    for name, stated in (
+        ("key document", bytes.fromhex(document.manifest_sha256)),
+        ("evidence", evidence.manifest_sha256),
+    ):
+        if stated != digest:
+            raise BindingError(f"the {name} names another manifest", code="binding.manifest")
+
+
+def check_dates(document: KeyDocument, at: datetime) -> None:
+    """Refuse a key document that is not valid at `at`.
+
+    Raises:
+        BindingError: binding.keyset_not_yet_valid or binding.keyset_expired.
+    """
+    now = to_unix(at)
+    if now < document.not_before:
+        raise BindingError(
+            f"the key document starts in {document.not_before - now} s",
+            code="binding.keyset_not_yet_valid",
+            hint="check this machine's clock: confide doctor",
+        )
+    if now >= document.not_after:
+        raise BindingError(
+            f"the key document ended {now - document.not_after} s ago",
+            code="binding.keyset_expired",
+        )
+
+
+def document_expiry(document: KeyDocument, at: datetime) -> datetime:
+    """Return the earlier of the document's end and one hour from `at`."""
+    latest = at + MAX_AGE
+    return min(latest, datetime.fromtimestamp(min(document.not_after, to_unix(latest)), tz=UTC))

@@ -1,0 +1,164 @@
+"""What a verifier says in the end, and what a client may rely on.
+
+`AttestationResult` can only exist if every enforced factor passed: constructing one with
+a failed or skipped factor is refused here, once, whatever the verifier did. The result of
+simulated evidence is another class, in the simulated platform, made by other code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal, Protocol
+
+from confide.attest.factors import Factor, Outcome
+from confide.errors import AttestationError
+
+__all__ = ["AttestationResult", "EnclaveVerifier", "Verdict", "to_unix"]
+
+_PROFILE = "https://confide.example/attestation-result/v1"
+
+
+class Verdict(Protocol):
+    """What a client needs to know about an accepted enclave."""
+
+    @property
+    def simulated(self) -> bool:
+        """True if no processor vouches for the enclave."""
+        ...
+
+    @property
+    def platform(self) -> str:
+        """Such as "sev-snp", or "software-dev"."""
+        ...
+
+    @property
+    def verified_at(self) -> datetime:
+        """When it was checked."""
+        ...
+
+    @property
+    def expires_at(self) -> datetime:
+        """At or after this instant nothing is sent before a new check."""
+        ...
+
+    @property
+    def document_sha256(self) -> bytes:
+        """32 bytes; the key document this verdict is about, and no other."""
+        ...
+
+    @property
+    def factors(self) -> tuple[Factor, ...]:
+        """What was checked."""
+        ...
+
+    @property
+    def policy_digest(self) -> bytes:
+        """SHA-256 of the policy, 32 bytes; empty if no policy was applied."""
+        ...
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain values for JSON."""
+        ...
+
+
+class EnclaveVerifier(Protocol):
+    """Decides about one enclave. What the client is given."""
+
+    def verify(
+        self, raw_evidence: bytes, *, document: bytes, manifest: bytes, nonce: bytes, at: datetime
+    ) -> Verdict:
+        """Check evidence that answers a challenge.
+
+        Args:
+            raw_evidence: The envelope as received, untrusted.
+            document: The key document as received; the key in it is used only after this.
+            manifest: The release-and-model manifest as received.
+            nonce: The 32 bytes of the challenge, fresh from this client.
+            at: Now, with a time zone.
+
+        Raises:
+            AttestationError: Refused. Nothing may be sent.
+        """
+        ...
+
+
+def to_unix(moment: datetime) -> int:
+    """Return whole Unix seconds.
+
+    Raises:
+        ValueError: `moment` has no time zone, so it names no instant.
+    """
+    if moment.tzinfo is None:
+        raise ValueError("the time has no time zone")
+    return int(moment.timestamp())
+
+
+@dataclass(frozen=True)
+class AttestationResult:
+    """Genuine hardware evidence that the policy accepted.
+
+    Attributes:
+        platform: Such as "sev-snp".
+        verified_at: When it was checked.
+        expires_at: Earliest authenticated expiry.
+        document_sha256: 32 bytes.
+        manifest_sha256: 32 bytes.
+        factors: What was checked; every enforced one passed or does not apply.
+        claims: What the processor said.
+        unexamined: Names of claims that no part of the policy looked at.
+        policy_name: Name of the policy.
+        policy_digest: 32 bytes.
+    """
+
+    platform: str
+    verified_at: datetime
+    expires_at: datetime
+    document_sha256: bytes
+    manifest_sha256: bytes
+    factors: tuple[Factor, ...] = field(repr=False)
+    claims: Mapping[str, object] = field(repr=False)
+    unexamined: tuple[str, ...]
+    policy_name: str
+    policy_digest: bytes
+
+    def __post_init__(self) -> None:
+        settled = (Outcome.PASS, Outcome.NOT_APPLICABLE)
+        open_factors = [f.name for f in self.factors if f.enforced and f.outcome not in settled]
+        if open_factors or not self.factors:
+            raise AttestationError(f"not verified: {', '.join(open_factors) or 'nothing checked'}")
+
+    @property
+    def simulated(self) -> Literal[False]:
+        """Always False: a processor vouches for this enclave."""
+        return False
+
+    def to_json(self) -> dict[str, object]:
+        """Return an EAT-shaped object (RFC 9711 claim names where one fits)."""
+        return {
+            "eat_profile": _PROFILE,
+            "iat": to_unix(self.verified_at),
+            "exp": to_unix(self.expires_at),
+            "submods": {
+                self.platform: {
+                    "simulated": False,
+                    "claims": {name: _plain(value) for name, value in self.claims.items()},
+                    "unexamined": list(self.unexamined),
+                }
+            },
+            "document_sha256": self.document_sha256.hex(),
+            "manifest_sha256": self.manifest_sha256.hex(),
+            "policy": {"name": self.policy_name, "sha256": self.policy_digest.hex()},
+            "factors": [factor.to_json() for factor in self.factors],
+        }
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Mapping):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
