@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 from collections.abc import Iterator
@@ -112,10 +111,9 @@ def _enclave_rows(path: Path) -> Iterator[dict[str, object]]:
     from confide.config import sources
     from confide.config.enclave import EnclaveSettings
 
-    settings, _ = EnclaveSettings.load(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    origin = f"measured file {path}, sha256 {digest[:16]}"
-    for name, value in sources.flatten(settings).items():
+    found = EnclaveSettings.load(path)
+    origin = f"measured file {path}, sha256 {found.sha256.hex()[:16]}"
+    for name, value in sources.flatten(found.settings).items():
         yield {"process": "enclave", "setting": name, "value": value, "origin": origin}
 
 

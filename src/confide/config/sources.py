@@ -43,8 +43,12 @@ __all__ = [
 
 PREFIX = "CONFIDE_"
 
-TABLES = ("gateway", "proxy", "enclave")
-"""Tables that may stand in ``confide.toml``; each belongs to one process."""
+TABLES = ("gateway", "proxy")
+"""Tables that may stand in ``confide.toml``; each belongs to one process. The enclave has a
+file of its own, which is measured."""
+
+SECRET_NAMES = frozenset({"api_key", "authorization", "password", "secret", "token"})
+"""Last parts of a name whose text is masked even if its class does not say `SecretStr`."""
 
 PLAIN_NAMES = {
     "CONFIDE_HOME": "data directory; default: the platform's user data directory",
@@ -165,8 +169,15 @@ def resolve(
 
 
 def flatten(settings: BaseModel) -> dict[str, object]:
-    """Return dotted field name to value, in JSON types, with secrets as asterisks."""
-    return {".".join(field): value for field, value in _leaves(settings.model_dump(mode="json"))}
+    """Return dotted field name to value, in JSON types, with secrets as asterisks.
+
+    Entries of a list of tables are numbered from 0, as in ``backends.0.name``.
+    """
+    shown = {}
+    for field, value in _leaves(_numbered(settings.model_dump(mode="json", by_alias=True))):
+        secret = field[-1] in SECRET_NAMES and isinstance(value, str)
+        shown[".".join(field)] = "**********" if secret else value
+    return shown
 
 
 def environment_names(model: type[BaseModel], table: str) -> dict[str, tuple[Path_, object]]:
@@ -218,6 +229,16 @@ def _nested_model(annotation: object) -> type[BaseModel] | None:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return None
+
+
+def _numbered(values: Mapping[str, object]) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for name, value in values.items():
+        if isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            found[name] = _numbered({str(i): item for i, item in enumerate(value)})
+        else:
+            found[name] = _numbered(value) if isinstance(value, dict) else value
+    return found
 
 
 def _leaves(values: Mapping[str, object], above: Path_ = ()) -> Iterator[tuple[Path_, object]]:

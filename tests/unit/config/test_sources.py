@@ -161,3 +161,20 @@ def test_the_settings_file_is_in_the_data_directory_unless_named(tmp_path):
         config_file(environment | {"CONFIDE_CONFIG": os.fspath(other)})
     other.write_text("")
     assert config_file(environment | {"CONFIDE_CONFIG": os.fspath(other)}) == other
+
+
+def test_lists_of_tables_are_numbered_and_their_secrets_masked():
+    class Backend(BaseModel):
+        model_config = ConfigDict(extra="allow")
+
+        name: str
+
+    class Many(BaseModel):
+        backends: tuple[Backend, ...]
+
+    backends = [{"name": "a", "api_key": "marker"}, {"name": "b"}]
+    assert flatten(Many.model_validate({"backends": backends})) == {
+        "backends.0.name": "a",
+        "backends.0.api_key": "**********",
+        "backends.1.name": "b",
+    }
