@@ -1,0 +1,357 @@
+"""Write the reference pages that are derived from the code, or check that they are current.
+
+    python tools/generate_docs.py            write
+    python tools/generate_docs.py --check    exit 1 and name the pages that differ
+
+Pages: docs/reference/cli.md (help of every command), settings.md (the settings classes),
+error-codes.md (the error tree, and every code that is raised), and
+tests/contracts/public_api.txt (names and signatures that callers may rely on).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import importlib
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Annotated, Literal, get_args, get_origin
+
+import click
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from confide import errors
+from confide.cli.main import cli
+from confide.cli.output import exit_code
+from confide.config import sources
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE = ROOT / "src" / "confide"
+NOTE = "<!-- Written by tools/generate_docs.py. Change the code, then run it again. -->"
+
+PUBLIC = (
+    "confide",
+    "confide.attest",
+    "confide.attest.policy",
+    "confide.enclave.inference.backend",
+    "confide.errors",
+    "confide.sealing",
+)
+"""Packages whose names are a promise; everything else may change in a minor version."""
+
+
+# --- command line ---------------------------------------------------------------------------
+
+
+def commands(
+    command: click.Command, path: str, above: click.Context | None = None
+) -> Iterator[tuple[str, str]]:
+    """Walk the command tree; yield each command's path and its help text."""
+    name = path.rsplit(" ", 1)[-1]
+    context = click.Context(command, info_name=name, parent=above, terminal_width=80)
+    context.max_content_width = 80
+    yield path, command.get_help(context)
+    if isinstance(command, click.Group):
+        for child in command.list_commands(context):
+            found = command.get_command(context, child)
+            if found is not None and not found.hidden:
+                yield from commands(found, f"{path} {child}", context)
+
+
+def cli_page() -> str:
+    """The help of every command."""
+    parts = ["# Command line", NOTE, CLI_INTRODUCTION.strip()]
+    for path, text in commands(cli, "confide"):
+        level = "##" if path.count(" ") < 2 else "###"
+        parts.append(f"{level} `{path}`\n\n```text\n{text.rstrip()}\n```")
+    return "\n\n".join(parts) + "\n"
+
+
+CLI_INTRODUCTION = """
+stdout is data, stderr is talk. Errors are `confide: error: ...`, then, where there is one next
+step, `confide: hint: ...`.
+
+| exit code | meaning |
+| --- | --- |
+| 0 | done |
+| 1 | failed |
+| 2 | wrong usage |
+| 3 | attestation refused |
+| 4 | the gateway refused |
+| 5 | unreachable |
+| 130 | stopped with Ctrl-C |
+"""
+
+
+# --- settings -------------------------------------------------------------------------------
+
+
+def settings_page() -> str:
+    """One table per process."""
+    from confide.cli.config import PROCESSES, settings_class
+    from confide.config.enclave import EnclaveSettings
+
+    parts = ["# Settings", NOTE, SETTINGS_INTRODUCTION.strip()]
+    for table in sorted(PROCESSES):
+        parts.append(
+            f"## `[{table}]`\n\n" + "\n".join(_settings_rows(settings_class(table), table))
+        )
+    parts.append(f"## Enclave\n\n{ENCLAVE_INTRODUCTION.strip()}")
+    for name, field in EnclaveSettings.model_fields.items():
+        nested = _model_in(field.annotation)
+        if nested is not None:
+            heading = f"`[[{name}]]`" if nested is not field.annotation else f"`[{name}]`"
+            parts.append(f"### {heading}\n\n" + "\n".join(_settings_rows(nested, None)))
+    plain = [f"| `{name}` | {text} |" for name, text in sources.PLAIN_NAMES.items()]
+    header = "## Other environment variables\n\n| name | meaning |\n| --- | --- |\n"
+    parts.append(header + "\n".join(plain))
+    return "\n\n".join(parts) + "\n"
+
+
+SETTINGS_INTRODUCTION = """
+The gateway and the proxy take each value from the first of: a flag, an environment variable, the
+process's table in `confide.toml`, the default. `confide.toml` is read from the data directory, or
+from the file that `CONFIDE_CONFIG` names. An unknown key and an unknown `CONFIDE_*` variable are
+errors. `confide config show` prints every value with its origin; `confide config check` validates
+without starting anything. No setting turns a check off.
+"""
+
+ENCLAVE_INTRODUCTION = """
+The enclave reads one TOML file and nothing else, because its host controls its environment. The
+digest of the file's bytes is in the manifest, and the manifest's digest is in the evidence.
+"""
+
+
+def _settings_rows(model: type[BaseModel], table: str | None) -> Iterator[str]:
+    yield "| setting | type | default | meaning |"
+    yield "| --- | --- | --- | --- |"
+    for path, field in _fields(model):
+        name = f"`{'.'.join(path)}`"
+        if table is not None:
+            variable = "__".join([f"CONFIDE_{table.upper()}", *(part.upper() for part in path)])
+            name += f"<br>`{variable}`"
+        meaning = (field.description or "").replace("|", "\\|").replace("\n", " ")
+        yield f"| {name} | {_type_name(field.annotation)} | {_default(field)} | {meaning} |"
+
+
+def _fields(
+    model: type[BaseModel], above: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], FieldInfo]]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _fields(field.annotation, (*above, name))
+        else:
+            yield (*above, field.alias or name), field
+
+
+def _model_in(annotation: object) -> type[BaseModel] | None:
+    for part in (annotation, *get_args(annotation)):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None
+
+
+def _type_name(annotation: object) -> str:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _type_name(get_args(annotation)[0])
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in get_args(annotation))
+    arguments = [part for part in get_args(annotation) if part not in (type(None), Ellipsis)]
+    if origin in (list, tuple, set, frozenset):
+        return f"list of {_type_name(arguments[0])}" if arguments else "list"
+    if origin is dict:
+        return "table"
+    if arguments:
+        return " or ".join(_type_name(part) for part in arguments)
+    names = {"str": "text", "int": "integer", "float": "number", "bool": "`true`, `false`"}
+    name = getattr(annotation, "__name__", str(annotation))
+    return names.get(name, {"SecretStr": "secret text"}.get(name, name.lower()))
+
+
+def _default(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = (
+        field.default
+        if field.default is not PydanticUndefined
+        else field.get_default(call_default_factory=True, validated_data={})
+    )
+    if value is None or value in ("", (), [], {}):
+        return "none"
+    if isinstance(value, tuple | list):
+        return ", ".join(f"`{item}`" for item in value)
+    if isinstance(value, Path):
+        # A default below the data directory differs from machine to machine.
+        home = sources.home_directory()
+        value = f"DATA/{value.relative_to(home)}" if value.is_relative_to(home) else value
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+# --- error codes ----------------------------------------------------------------------------
+
+
+def error_classes() -> list[type[errors.ConfideError]]:
+    """The tree in depth-first order, as drawn in `confide.errors`."""
+
+    def walk(kind: type[errors.ConfideError]) -> Iterator[type[errors.ConfideError]]:
+        yield kind
+        for child in kind.__subclasses__():
+            if child.__module__ == errors.__name__:
+                yield from walk(child)
+
+    return list(walk(errors.ConfideError))
+
+
+def raised_codes() -> list[tuple[str, str, str]]:
+    """Find every literal ``code="..."`` given to a call in the package.
+
+    Returns:
+        Sorted (code, class or function that is called, module).
+    """
+    found = set()
+    for path in sorted(SOURCE.rglob("*.py")):
+        module = ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            for keyword in node.keywords:
+                value = keyword.value
+                if keyword.arg == "code" and isinstance(value, ast.Constant):
+                    called = ast.unparse(node.func).rsplit(".", 1)[-1]
+                    found.add((str(value.value), called, module))
+    return sorted(found)
+
+
+def error_codes_page() -> str:
+    """The tree, then every code that is given where an error is raised."""
+    lines = ["# Error codes", "", NOTE, "", ERRORS_INTRODUCTION.strip(), ""]
+    lines += ["| code | class | meaning | HTTP | exit |", "| --- | --- | --- | --- | --- |"]
+    for kind in error_classes():
+        depth = len(kind.__mro__) - len(errors.ConfideError.__mro__)
+        status = getattr(kind, "default_status", None)
+        summary = (inspect.getdoc(kind) or "").splitlines()[0].replace("|", "\\|")
+        code = exit_code(kind.__new__(kind))
+        indent = "&nbsp;&nbsp;" * depth
+        shown = status if status else ""
+        lines.append(
+            f"| `{kind.code}` | {indent}`{kind.__name__}` | {summary} | {shown} | {code} |"
+        )
+    lines += ["", "## Codes given where the error is raised", "", RAISED_INTRODUCTION.strip(), ""]
+    lines += ["| code | raised as | in |", "| --- | --- | --- |"]
+    lines += [f"| `{code}` | `{called}` | `{module}` |" for code, called, module in raised_codes()]
+    return "\n".join(lines) + "\n"
+
+
+ERRORS_INTRODUCTION = """
+Every error is one class in `confide.errors` and carries a stable `code`, the same slug in Python,
+in the command line's JSON and in problem documents (RFC 9457) of the gateway. Two questions place
+an error: was it authenticated, and what should the caller do? A `GatewayError` came in plaintext
+and is never treated as model output; an `EnclaveError` came sealed, so it is authentic. HTTP
+statuses are the default of the class; the exit code is that of the `confide` command.
+"""
+
+RAISED_INTRODUCTION = """
+A class has one default code. These places give a narrower one.
+"""
+
+
+# --- public API -----------------------------------------------------------------------------
+
+
+def public_api() -> str:
+    """Names and signatures in `PUBLIC`, one per line."""
+    lines: list[str] = []
+    for package in PUBLIC:
+        module = importlib.import_module(package)
+        for name in sorted(getattr(module, "__all__", ())):
+            lines.extend(_describe(f"{package}.{name}", getattr(module, name)))
+    return "\n".join(lines) + "\n"
+
+
+def _describe(path: str, member: object) -> Iterator[str]:
+    if inspect.isclass(member):
+        yield f"class {path}{_signature(member)}"
+        for name, value in sorted(vars(member).items()):
+            function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+            if name.startswith("_"):
+                continue
+            if inspect.isfunction(function):
+                yield f"    {name}{_signature(function)}"
+            elif isinstance(value, property):
+                yield f"    {name}"
+    elif inspect.isfunction(member):
+        yield f"def {path}{_signature(member)}"
+    else:
+        yield f"{path}"
+
+
+def _signature(member: Callable[..., object]) -> str:
+    try:
+        text = str(inspect.signature(member))
+    except (TypeError, ValueError):
+        return ""
+    # Annotations are text in this code base; where a library evaluates them, the form differs
+    # between Python versions, so only names, defaults and kinds are compared there.
+    return re.sub(r" at 0x[0-9a-f]+", "", text).replace(f"{typing.__name__}.", "")
+
+
+# --- writing --------------------------------------------------------------------------------
+
+PAGES: dict[Path, Callable[[], str]] = {
+    Path("docs/reference/cli.md"): cli_page,
+    Path("docs/reference/settings.md"): settings_page,
+    Path("docs/reference/error-codes.md"): error_codes_page,
+    Path("tests/contracts/public_api.txt"): public_api,
+}
+
+
+def stale_pages() -> dict[Path, str]:
+    """Return each page that differs from the code, with a unified diff."""
+    stale = {}
+    for path, build in PAGES.items():
+        old = (ROOT / path).read_text() if (ROOT / path).exists() else ""
+        new = build()
+        if old != new:
+            lines = difflib.unified_diff(
+                old.splitlines(),
+                new.splitlines(),
+                f"{path} (committed)",
+                f"{path} (code)",
+                "",
+                "",
+                1,
+                "",
+            )
+            stale[path] = "\n".join(lines)
+    return stale
+
+
+def main() -> int:
+    """Write the pages, or check them."""
+    parser = argparse.ArgumentParser(description="Write or check the generated reference pages.")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 1 if a page is old"
+    )
+    if parser.parse_args().check:
+        stale = stale_pages()
+        for path, changes in stale.items():
+            print(f"{path} is not what the code says; run: python tools/generate_docs.py")
+            print("\n".join(changes.splitlines()[:40]))
+        return 1 if stale else 0
+    for path, build in PAGES.items():
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_text(build())
+        print(f"wrote {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
