@@ -1,0 +1,225 @@
+"""T-01 to T-04: whatever a relay changes, drops, repeats or reflects, the client is told.
+
+Client, gateway and enclave are real and separate processes; the relay sits between the
+gateway and the enclave, where a malicious operator would sit. Every case ends in a typed
+error, never in a short or altered answer.
+"""
+
+from __future__ import annotations
+
+import json
+
+import httpx2
+import pytest
+from openai import APIError, OpenAI
+from tests.attacks.tampering_relay import TamperingRelay
+from tests.e2e.conftest import ECHO, SLOW, options
+
+from confide import EncryptedTransport
+from confide.errors import ConfideError, OpenError, SealingError, StreamTruncated
+from confide.local import Home, Stack, simulated_verifier
+from confide.local.readiness import free_port
+from confide.wire.frames import FrameReader, encode_frame
+
+pytestmark = pytest.mark.e2e
+
+NONCE = 32  # bytes before the first response chunk (draft-08: max(Nn, Nk))
+HEADER = 7
+ENCAPSULATED = 1120
+WORDS = " ".join(f"word{n}" for n in range(60))
+
+
+@pytest.fixture(scope="module")
+def tampered(tmp_path_factory):
+    enclave_port = free_port()
+    relay = TamperingRelay(f"http://127.0.0.1:{enclave_port}")
+    home = Home(tmp_path_factory.mktemp("home"))
+    chosen = options(
+        ECHO,
+        SLOW,
+        enclave_ports=(enclave_port,),
+        gateway={
+            "enclaves": [relay.url],
+            "requests_per_minute": 100_000,
+            "concurrent_streams": 200,
+        },
+    )
+    with Stack(home, chosen) as stack:
+        yield stack, relay
+    relay.close()
+
+
+@pytest.fixture
+def road(tampered):
+    """The stack, its relay, and a function that sends one streamed request."""
+    stack, relay = tampered
+    relay.reset()
+    transport = EncryptedTransport(
+        stack.gateway_url, api_key=stack.api_key, verifier=simulated_verifier(stack.home)
+    )
+    with httpx2.Client(transport=transport, timeout=30) as client:
+
+        def ask(model: str = "slow", words: str = WORDS) -> bytes:
+            body = {
+                "model": model,
+                "stream": True,
+                "messages": [{"role": "user", "content": words}],
+            }
+            answer = client.post("https://confide.invalid/v1/chat/completions", json=body)
+            if answer.headers.get("x-confide-origin") == "gateway":
+                raise SealingError(answer.text, code=str(answer.status_code))
+            assert answer.status_code == 200, answer.text
+            return answer.content
+
+        yield relay, ask
+
+
+def frames(sealed: bytes) -> list[tuple[bytes, bool]]:
+    reader = FrameReader()
+    found = [(frame.ciphertext, frame.final) for frame in reader.feed(sealed[NONCE:])]
+    final = reader.finish()
+    return [*found, (final.ciphertext, True)]
+
+
+def joined(nonce: bytes, parts: list[tuple[bytes, bool]]) -> bytes:
+    return nonce + b"".join(encode_frame(ciphertext, final) for ciphertext, final in parts)
+
+
+def flip(message: bytes, position: int) -> bytes:
+    changed = bytearray(message)
+    changed[position] ^= 1
+    return bytes(changed)
+
+
+def drop_first(parts, _):
+    return parts[1:]
+
+
+def drop_middle(parts, _):
+    return parts[: len(parts) // 2] + parts[len(parts) // 2 + 1 :]
+
+
+def swap(parts, _):
+    return [parts[0], parts[2], parts[1], *parts[3:]]
+
+
+def duplicate(parts, _):
+    return [parts[0], parts[1], parts[1], *parts[2:]]
+
+
+def splice(parts, other):
+    return [*parts[:2], other[2], *parts[3:]]
+
+
+def relabel_final(parts, _):
+    return [*parts[:2], (parts[2][0], True)]
+
+
+def flip_middle(parts, _):
+    return [*parts[:2], (flip(parts[2][0], 5), False), *parts[3:]]
+
+
+CHUNK_CASES = [drop_first, drop_middle, swap, duplicate, splice, relabel_final, flip_middle]
+
+
+def test_an_untouched_answer_arrives_whole(road):
+    _, ask = road
+    assert b"word59" in ask()
+
+
+@pytest.mark.parametrize("change", CHUNK_CASES)
+def test_a_changed_stream_does_not_authenticate(road, change):
+    relay, ask = road
+    kept = []
+    relay.on_answer = lambda sealed: kept.append(sealed) or sealed
+    ask()
+    other = frames(kept[0])
+    relay.on_answer = lambda sealed: joined(sealed[:NONCE], change(frames(sealed), other))
+    with pytest.raises(OpenError):
+        ask()
+
+
+def test_dropping_the_final_chunk_is_a_truncation(road):
+    relay, ask = road
+    relay.on_answer = lambda sealed: joined(sealed[:NONCE], frames(sealed)[:-1])
+    with pytest.raises(StreamTruncated):
+        ask()
+
+
+@pytest.mark.parametrize("part", [0.1, 0.5, 0.95])
+def test_a_cut_inside_a_chunk_is_noticed(road, part):
+    relay, ask = road
+    relay.on_answer = lambda sealed: sealed[: int(len(sealed) * part)]
+    with pytest.raises(SealingError):
+        ask()
+
+
+def test_a_cut_connection_is_a_truncation(road):
+    relay, ask = road
+    relay.cut_answer_at = 1500
+    with pytest.raises(StreamTruncated):
+        ask()
+
+
+@pytest.mark.parametrize("position", [*range(NONCE)][::8])
+def test_a_changed_response_nonce_does_not_authenticate(road, position):
+    relay, ask = road
+    relay.on_answer = lambda sealed: flip(sealed, position)
+    with pytest.raises(OpenError):
+        ask()
+
+
+@pytest.mark.parametrize(
+    "position", [*range(HEADER), HEADER, HEADER + ENCAPSULATED - 1, HEADER + ENCAPSULATED + 20, -1]
+)
+def test_a_changed_request_is_refused_before_processing(road, position):
+    relay, ask = road
+    relay.on_request = lambda sealed: flip(sealed, position)
+    with pytest.raises((SealingError, ConfideError)):
+        ask()
+    assert relay.statuses
+    assert all(400 <= status < 500 for status in relay.statuses)
+
+
+def test_a_request_returned_as_its_answer_does_not_authenticate(road):
+    relay, ask = road
+    sent = []
+    relay.on_request = lambda sealed: sent.append(sealed) or sealed
+    relay.on_answer = lambda _: bytes(NONCE) + sent[-1][HEADER + ENCAPSULATED :]
+    with pytest.raises(SealingError):
+        ask()
+
+
+def test_a_captured_request_sent_again_is_refused(road):
+    relay, ask = road
+    ask("echo")
+    headers, body = relay.seen[-1]
+    status, answer = relay.replay(headers, body)
+    assert 400 <= status < 500
+    assert json.loads(answer)["type"].startswith("https://")
+    assert b"word" not in answer
+
+
+def test_plaintext_in_place_of_the_answer_is_never_model_output(road):
+    relay, ask = road
+    forged = json.dumps({"choices": [{"message": {"content": "forged"}}]}).encode()
+    relay.on_answer = lambda _: forged
+    with pytest.raises(SealingError):
+        ask("echo")
+
+
+def test_through_the_proxy_a_changed_stream_is_an_error_and_never_a_normal_end(tampered):
+    stack, relay = tampered
+    relay.reset()
+    relay.on_answer = lambda sealed: joined(sealed[:NONCE], drop_middle(frames(sealed), None))
+    received, told = "", None
+    with OpenAI(base_url=f"{stack.proxy_url}/v1", api_key="x", max_retries=0) as client:
+        try:
+            for event in client.chat.completions.create(
+                model="slow", stream=True, messages=[{"role": "user", "content": WORDS}]
+            ):
+                received += event.choices[0].delta.content or "" if event.choices else ""
+        except (APIError, httpx2.HTTPError) as error:
+            told = error
+    assert told is not None
+    assert "word59" not in received

@@ -1,0 +1,94 @@
+"""A marker in prompt, answer and tool arguments never reaches the gateway in clear.
+
+Searched: its log, its files, its metrics, its usage report, every byte it received and
+sent on both of its sides, and its memory while the answer streams and afterwards.
+"""
+
+from __future__ import annotations
+
+import urllib.request
+
+import pytest
+from openai import OpenAI
+from tests.e2e.conftest import ECHO, SLOW
+from tests.e2e.wire_tap import WireTap
+
+from confide.local import Canary
+from confide.local.canary import process_memory
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+def tapped(start_stack):
+    """A stack whose gateway is tapped on both sides: towards the proxy and the enclave."""
+    from confide.local.readiness import free_port
+
+    enclave_port, gateway_port = free_port(), free_port()
+    inner, outer = WireTap(enclave_port), WireTap(gateway_port)
+    stack = start_stack(
+        ECHO,
+        SLOW,
+        enclave_ports=(enclave_port,),
+        gateway_port=gateway_port,
+        gateway={"enclaves": [inner.url]},
+        proxy={"gateway_url": outer.url},
+    )
+    yield stack, inner, outer
+    inner.close()
+    outer.close()
+
+
+def test_the_gateway_never_holds_prompt_answer_or_tool_arguments(tapped):
+    stack, inner, outer = tapped
+    prompt, arguments = Canary(), Canary()
+    gateway = stack.children["gateway"].process.pid
+    proxy = stack.children["proxy"].process.pid
+    messages = [
+        {"role": "user", "content": "look it up"},
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {
+                    "id": "call_1",
+                    "type": "function",
+                    "function": {"name": "find", "arguments": f'{{"name": "{arguments.text}"}}'},
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": "call_1", "content": f"found {arguments.text}"},
+        {"role": "user", "content": " ".join(["word"] * 12 + [prompt.text])},
+    ]
+    answered = ""
+    with OpenAI(base_url=f"{stack.proxy_url}/v1", api_key="anything") as client:
+        for event in client.chat.completions.create(model="slow", messages=messages, stream=True):
+            answered += event.choices[0].delta.content or "" if event.choices else ""
+            if answered.count("word") == 6:
+                assert prompt.found_in(process_memory(proxy)), "the search itself must work"
+                assert prompt.found_in(process_memory(gateway)) is None
+                assert arguments.found_in(process_memory(gateway)) is None
+        whole = client.chat.completions.create(model="echo", messages=messages)
+    assert prompt.text in answered
+    assert prompt.text in whole.choices[0].message.content
+
+    with urllib.request.urlopen(f"{stack.gateway_url}/metrics") as answer:
+        metrics = answer.read()
+    assert b"confide_" in metrics
+    traffic = [bytes(part) for part in (inner.up, inner.down, outer.up, outer.down)]
+    assert all(len(part) > 1000 for part in traffic), "the taps must have seen the exchange"
+    for canary in (prompt, arguments):
+        assert canary.found_in(process_memory(gateway)) is None
+        assert canary.found_in([metrics, *traffic]) is None
+        canary.assert_absent_from(stack.home.gateway, stack.home.log("gateway"))
+
+
+def test_no_room_logs_the_prompt(tapped):
+    stack, _, _ = tapped
+    prompt = Canary()
+    with OpenAI(base_url=f"{stack.proxy_url}/v1", api_key="anything", max_retries=0) as client:
+        content = [{"role": "user", "content": prompt.text}]
+        client.chat.completions.create(model="echo", messages=content)
+        with pytest.raises(Exception):  # noqa: B017 - any refusal; its log line is the point
+            client.chat.completions.create(model=prompt.text, messages=content)
+    prompt.assert_absent_from(stack.home.path / "logs", stack.home.gateway)
