@@ -1,0 +1,102 @@
+"""Turn a client's request into one that a backend may see, or refuse it.
+
+Source: docs/security, the enclave's door: nothing in a request may make an engine reach out,
+share state between callers or change how it works for others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from confide.enclave.inference.backend import BackendRequest, Operation
+from confide.enclave.inference.body import JSONBody
+from confide.enclave.inference.metering import usage_request
+from confide.errors import InvalidRequest
+
+__all__ = ["PreparedRequest", "prepare_request"]
+
+
+class PreparedRequest:
+    """A checked request, ready for any backend of its model.
+
+    Attributes:
+        request: What backends get.
+        strip_usage: Usage was asked for on the client's behalf; it must not see it.
+        prompt: What the prompt's tokens are estimated from, if the engine reports none.
+    """
+
+    def __init__(self, request: BackendRequest, *, strip_usage: bool) -> None:
+        self.request = request
+        self.strip_usage = strip_usage
+        fields = request.fields
+        self.prompt = [fields.get(name) for name in ("messages", "prompt", "input", "tools")]
+
+
+def prepare_request(
+    operation: Operation,
+    body: JSONBody,
+    *,
+    stream: bool,
+    backend_model: str,
+    isolation: bytes,
+    refused_fields: Collection[str],
+) -> PreparedRequest:
+    """Check a request and set the fields that the router owns.
+
+    Args:
+        operation: What is asked.
+        body: The client's body.
+        stream: What the caller took the body's `stream` to be.
+        backend_model: The engine's name of the model.
+        isolation: See `BackendRequest`.
+        refused_fields: Fields of engine control, from the model's backends.
+
+    Raises:
+        InvalidRequest: Names the field at fault.
+    """
+    fields = body.fields
+    # An engine may read "true" or 1 as true; the answer would not be what the door expects.
+    if not isinstance(fields.get("stream"), bool | None):
+        raise InvalidRequest("stream must be true or false", param="stream")
+    if (fields.get("stream") is True) is not stream:
+        raise InvalidRequest("stream is not what the caller took it for", param="stream")
+    if stream and operation is Operation.EMBEDDINGS:
+        raise InvalidRequest("embeddings cannot be streamed", param="stream")
+    for name in fields:
+        if name in refused_fields:
+            raise InvalidRequest(f"{name} controls the engine and cannot be set", param=name)
+    _check_media(fields)
+    changes: dict[str, object] = {}
+    if fields.get("model") != backend_model:
+        changes["model"] = backend_model
+    asked = usage_request(fields) if stream else None
+    changes |= asked or {}
+    if changes:
+        body = JSONBody(body.with_fields(changes))
+    request = BackendRequest(operation, backend_model, body.raw, body.fields, stream, isolation)
+    return PreparedRequest(request, strip_usage=asked is not None)
+
+
+def _check_media(fields: Mapping[str, object]) -> None:
+    """Refuse media by address: an engine would fetch it, from inside, for the caller."""
+    for name in ("messages", "prompt", "input"):
+        for url in _media_urls(fields.get(name)):
+            if not isinstance(url, str) or not url.startswith("data:"):
+                raise InvalidRequest(
+                    "media must be in the request as data: URLs; nothing is fetched", param=name
+                )
+
+
+def _media_urls(content: object) -> Iterator[object]:
+    """Every `*_url` value of message parts: `{"type": "image_url", "image_url": {"url": U}}`."""
+    waiting = [content]
+    while waiting:  # not recursive: the depth is the caller's choice
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, Mapping):
+            for name, inner in value.items():
+                if name.endswith("_url"):
+                    yield inner.get("url") if isinstance(inner, Mapping) else inner
+                else:
+                    waiting.append(inner)
