@@ -101,7 +101,7 @@ class Stack:
         self.home.prepare()
         self._take_lock()
         try:
-            self._prepare()
+            self.prepare()
             for number, port in enumerate(self.options.enclave_ports):
                 self.start_enclave(number)
                 tell(f"enclave   127.0.0.1:{port}  (simulated)")
@@ -221,7 +221,7 @@ class Stack:
             **self.options.gateway,
         }
 
-    def _prepare(self) -> None:
+    def prepare(self) -> None:
         """First run: root, KEK, gateway store, API key. Every run: settings and client.env."""
         ensure_root(self.home)
         if not self.home.kek.exists():
