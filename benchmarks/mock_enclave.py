@@ -10,15 +10,15 @@ asyncio protocol, no framework: its own cost is not part of any figure.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
-import os
 import secrets
 import sys
 import time
 
 from confide.crypto.xwing import PrivateKey
 from confide.wire.directory import Directory, Replica
-from confide.wire.key_config import KeyConfig, encode_key_configs
+from confide.wire.key_config import KeyConfig
 from confide.wire.key_document import KeyDocument
 from confide.wire.suites import XWING_SUITE
 
@@ -40,17 +40,12 @@ def build_directory() -> tuple[bytes, KeyDocument]:
     manifest = b"{}"
     now = int(time.time())
     document = KeyDocument.build(
-        ohttp_keys=encode_key_configs([config]),
-        suites=(suite,),
+        key_configs=[config],
         not_before=now - 60,
         not_after=now + 86_400,
-        padding_profile="bucket",
-        tick_ms=100,
-        manifest_sha256=bytes(32),
-        boot_id=secrets.token_bytes(16),
-        previous_sha256=None,
+        manifest_sha256=hashlib.sha256(manifest).hexdigest(),
+        boot_id=secrets.token_hex(16),
         usage_key=secrets.token_bytes(32),
-        authorities=("confide.invalid",),
     )
     return Directory((Replica(document.raw, b"{}", manifest),)).encode(), document
 
@@ -118,12 +113,11 @@ async def serve(port: int, mode: str) -> None:
     Connection.directory, document = build_directory()
     Connection.streamed = mode == "stream"
     server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", port)
-    key_id = KeyConfig.parse(document.ohttp_keys[2:]).key_id
+    key_id = document.key_configs[0].key_id
     print(json.dumps({"document": document.sha256.hex(), "key_id": key_id}), flush=True)
     async with server:
         await server.serve_forever()
 
 
 if __name__ == "__main__":
-    os.nice(0)
     asyncio.run(serve(int(sys.argv[1]), sys.argv[2]))
