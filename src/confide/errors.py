@@ -123,6 +123,7 @@ class AppraisalError(AttestationError):
         claim: Name of the claim that failed, as in `AttestationResult.claims`.
         expected: What the policy accepts.
         actual: What the evidence says.
+        findings: Every objection of the policy, this one first; empty for a single leaf.
     """
 
     code = "appraisal.refused"
@@ -135,6 +136,7 @@ class AppraisalError(AttestationError):
         actual: object,
         code: str | None = None,
         hint: str | None = None,
+        findings: tuple[AppraisalError, ...] = (),
     ) -> None:
         super().__init__(
             f"{claim} is {actual}; the policy accepts {expected}", code=code, hint=hint
@@ -142,6 +144,7 @@ class AppraisalError(AttestationError):
         self.claim = claim
         self.expected = expected
         self.actual = actual
+        self.findings = findings
 
 
 class SealingError(ConfideError):

@@ -16,6 +16,7 @@ from confide.attest.evidence import Evidence
 from confide.attest.results import to_unix
 from confide.errors import BindingError, ConfideError, EvidenceError
 from confide.wire.key_document import KeyDocument
+from confide.wire.suites import XWING_SUITE
 
 __all__ = [
     "MAX_AGE",
@@ -23,6 +24,7 @@ __all__ = [
     "check_document",
     "check_manifest",
     "check_nonce",
+    "check_suite",
     "document_expiry",
     "parse_document",
 ]
@@ -101,3 +103,10 @@ def document_expiry(document: KeyDocument, at: datetime) -> datetime:
     """Return the earlier of the document's end and one hour from `at`."""
     latest = at + MAX_AGE
     return min(latest, datetime.fromtimestamp(min(document.not_after, to_unix(latest)), tz=UTC))
+
+
+def check_suite(document: KeyDocument) -> None:
+    """Refuse a document without the one suite that clients speak; nothing is negotiated."""
+    suite = XWING_SUITE
+    if (suite.kem_id, suite.kdf_id, suite.aead_id) not in document.suites:
+        raise EvidenceError("the key document does not offer X-Wing", code="envelope.suite")

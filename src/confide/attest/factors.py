@@ -120,6 +120,7 @@ AUTHENTICATION_FACTORS: Final = (
 APPRAISAL_FACTORS: Final = (
     FactorSpec("policy valid", Owner.YOU, next_command=_HELP),
     FactorSpec("measurement accepted", Owner.OPERATOR, next_command=_HELP),
+    FactorSpec("manifest accepted", Owner.OPERATOR, next_command=_HELP),
     FactorSpec("debug off", Owner.OPERATOR, next_command=_ASK),
     FactorSpec("tcb minimum", Owner.CLOUD, next_command=_ASK),
     FactorSpec("gpu accepted", Owner.OPERATOR, next_command=_ASK),
