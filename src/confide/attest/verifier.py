@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final, NamedTuple
 
+from confide.attest.appraisal import appraise, refuse_without_policy
 from confide.attest.binding import gpu_digest, gpu_nonce, report_data
 from confide.attest.checks import (
     check_dates,
@@ -32,14 +33,10 @@ from confide.attest.checks import (
     parse_document,
 )
 from confide.attest.claims import (
-    DEBUGGABLE,
     DOCUMENT,
     GPUS,
     MANIFEST,
-    MEASUREMENT,
     PLATFORM,
-    PRODUCT,
-    TCB,
     Claims,
 )
 from confide.attest.endorsements import EndorsementSource, FirstOf, StapledEndorsements
@@ -60,24 +57,6 @@ from confide.wire.key_document import KeyDocument
 __all__ = ["Explanation", "Verifier", "explain"]
 
 _NO_HARDWARE: Final = "simulated: no processor vouches for this enclave"
-_NO_POLICY: Final = "no policy: an absent expectation is a refusal"
-_FACTOR_OF_CLAIM: Final = {
-    MEASUREMENT: "measurement accepted",
-    MANIFEST: "manifest accepted",
-    DEBUGGABLE: "debug off",
-    TCB: "tcb minimum",
-    PRODUCT: "tcb minimum",
-    GPUS: "gpu accepted",
-    "policy": "policy valid",
-}
-_APPRAISED: Final = (
-    "measurement accepted",
-    "manifest accepted",
-    "debug off",
-    "tcb minimum",
-    "gpu accepted",
-    "other claims",
-)
 
 
 class Explanation(NamedTuple):
@@ -189,7 +168,7 @@ def _examine(
     sheet = FactorSheet(FACTORS)
     try:
         if policy is None:
-            _refuse_without_policy(sheet)
+            refuse_without_policy(sheet)
         result = _steps(sheet, exchange, policy, platforms, sources)
     except AttestationError as error:
         return Explanation(sheet.factors(), error, None)
@@ -222,7 +201,7 @@ def _steps(
     claims = _claims(cpu, exchange, genuine, gpus)
     if policy is None:
         raise AppraisalError("policy", expected="a policy", actual="missing", code="policy.missing")
-    _appraise(sheet, policy, claims, exchange.at)
+    appraise(sheet, policy, claims, exchange.at)
     # 6. Issue a result.
     return _issue(sheet, exchange, document, policy, claims, (genuine, *gpus))
 
@@ -343,38 +322,6 @@ def _claims(
             GPUS: tuple(gpu.claims for gpu in gpus),
         }
     )
-
-
-def _refuse_without_policy(sheet: FactorSheet) -> None:
-    for name in ("policy valid", *_APPRAISED):
-        sheet.mark_failed(name, _NO_POLICY)
-
-
-def _appraise(sheet: FactorSheet, policy: AppraisalPolicy, claims: Claims, at: datetime) -> None:
-    """Put every objection on the sheet, then raise them as one refusal."""
-    found = policy.objections(claims, at)
-    for objection in found:
-        topic = objection.claim.partition(".")[0]
-        sheet.mark_failed(_FACTOR_OF_CLAIM.get(topic, "other claims"), str(objection))
-    if found:
-        first = found[0]
-        raise AppraisalError(
-            first.claim,
-            expected=first.expected,
-            actual=first.actual,
-            code=first.code,
-            hint=None if len(found) == 1 else f"{len(found) - 1} more; see confide verify",
-            findings=tuple(found),
-        )
-    decided = policy.requirement.decides()
-    sheet.passed("policy valid", f"{policy.name}, until {policy.expires_at:%Y-%m-%d %H:%M} UTC")
-    for claim in (MEASUREMENT, MANIFEST, DEBUGGABLE, TCB):
-        sheet.passed(_FACTOR_OF_CLAIM[claim], "accepted by the policy")
-    if GPUS in decided:
-        sheet.passed("gpu accepted", "accepted by the policy")
-    else:
-        sheet.not_applicable("gpu accepted", "the policy demands no GPU")
-    sheet.passed("other claims", "no objection")
 
 
 def _issue(
