@@ -60,7 +60,7 @@ BAD_IMPORTS = [
         "import confide.attest.platforms.simulated.verify",
     ),
     ("The SDK carries no server framework and no heavy library", "client/flow.py", "import numpy"),
-    ("No cycles between siblings", "telemetry/logs.py", "import confide.wire.suites"),
+    ("No cycles between siblings", "errors.py", "import confide.wire.suites"),
 ]
 
 
