@@ -1,6 +1,6 @@
 """Labelled key derivation of HPKE, in its two shapes.
 
-Two-stage (RFC 9180 section 4), HKDF-SHA256 and HKDF-SHA512:
+Two-stage (RFC 9180 section 4), HKDF over SHA-2:
 
     LabeledExtract(salt, label, ikm) = Extract(salt, "HPKE-v1" || suite || label || ikm)
     LabeledExpand(prk, label, info, L) =
@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import hashlib
 
-from cryptography.hazmat.primitives.hashes import SHA256, SHA512, HashAlgorithm
+from cryptography.hazmat.primitives.hashes import SHA256, SHA384, SHA512, HashAlgorithm
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 
 from confide.errors import KeyConfigError
-from confide.wire.suites import KDF_HKDF_SHA256, KDF_HKDF_SHA512, KDF_SHAKE256
+from confide.wire.suites import KDF_HKDF_SHA256, KDF_HKDF_SHA384, KDF_HKDF_SHA512, KDF_SHAKE256
 
 __all__ = [
     "expand",
@@ -31,8 +31,11 @@ __all__ = [
 ]
 
 _VERSION = b"HPKE-v1"
-_SHA256 = SHA256()
-_HASHES: dict[int, HashAlgorithm] = {KDF_HKDF_SHA256: _SHA256, KDF_HKDF_SHA512: SHA512()}
+_HASHES: dict[int, HashAlgorithm] = {
+    KDF_HKDF_SHA256: SHA256(),
+    KDF_HKDF_SHA384: SHA384(),
+    KDF_HKDF_SHA512: SHA512(),
+}
 
 
 def is_single_stage(kdf_id: int) -> bool:

@@ -1,0 +1,254 @@
+"""The vector formats `check_vectors` knows, one class each.
+
+A format recognises a parsed JSON document and lists its cases. To add one (for
+example attestation manifests), write such a class and append it to `FORMATS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from confide.crypto import xwing
+from confide.crypto.hpke import RecipientContext, SenderContext, schedule
+from confide.sealing.bhttp import (
+    InnerRequest,
+    InnerResponse,
+    decode_request,
+    decode_response,
+    encode_request,
+    encode_response,
+)
+from confide.wire.suites import AEAD_EXPORT_ONLY, suite_for
+from exchange_vectors import check_example, check_exchange
+from vector_values import Mismatch, NotImplementedHere, equal, hex_bytes, integer
+
+__all__ = ["FORMATS", "Case", "Format", "Mismatch", "NotImplementedHere"]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case: a name and a check that raises, or returns a remark or None."""
+
+    name: str
+    check: Callable[[], str | None]
+
+
+class Format(Protocol):
+    """A kind of vector file."""
+
+    name: str
+
+    def recognises(self, document: Any) -> bool:
+        """Say whether the document is of this kind."""
+
+    def cases(self, document: Any) -> list[Case]:
+        """List the cases."""
+
+
+def entries(document: Any, member: str) -> list[Any]:
+    """Return the list of cases: the document itself, or one of its members."""
+    if isinstance(document, dict):
+        document = document.get(member)
+    return document if isinstance(document, list) else []
+
+
+def any_has(found: list[Any], *names: str) -> bool:
+    """Say whether some entry is an object with all these members."""
+    return any(isinstance(one, dict) and all(name in one for name in names) for one in found)
+
+
+class Transcripts:
+    """Recorded OHTTP exchanges with other implementations."""
+
+    name = "interop transcripts"
+
+    def recognises(self, document: Any) -> bool:
+        """Accept {"transcripts": [...]} or a list of exchanges."""
+        if isinstance(document, dict):
+            return isinstance(document.get("transcripts"), list)
+        return any_has(entries(document, ""), "enc_request", "enc_response", "key_config")
+
+    def cases(self, document: Any) -> list[Case]:
+        """One case per exchange."""
+        found = entries(document, "transcripts")
+        return [
+            Case(self._title(n, one), partial(check_exchange, one)) for n, one in enumerate(found)
+        ]
+
+    @staticmethod
+    def _title(number: int, entry: Any) -> str:
+        if not isinstance(entry, dict):
+            return f"{number}"
+        form = "chunked" if entry.get("chunked") else "whole"
+        ids = "/".join(str(entry.get(name)) for name in ("kem_id", "kdf_id", "aead_id"))
+        return f"{number} {entry.get('direction')} | {entry.get('peer')} | {ids} {form}"
+
+
+class OhttpExamples:
+    """The examples in RFC 9458 and the chunked draft."""
+
+    name = "OHTTP examples"
+
+    def recognises(self, document: Any) -> bool:
+        """Accept {"vectors": [...]} with skR, skE and enc_request."""
+        return any_has(entries(document, "vectors"), "skR", "skE", "enc_request")
+
+    def cases(self, document: Any) -> list[Case]:
+        """One case per example."""
+        return [
+            Case(str(one.get("name", n)), partial(check_example, one))
+            for n, one in enumerate(entries(document, "vectors"))
+        ]
+
+
+class BinaryHttp:
+    """Binary HTTP messages and what they mean."""
+
+    name = "Binary HTTP"
+
+    def recognises(self, document: Any) -> bool:
+        """Accept {"vectors": [...]} with hex and message."""
+        return any_has(entries(document, "vectors"), "hex", "message")
+
+    def cases(self, document: Any) -> list[Case]:
+        """One case per message."""
+        return [
+            Case(str(one.get("name", n)), partial(check_message, one))
+            for n, one in enumerate(entries(document, "vectors"))
+        ]
+
+
+class Xwing:
+    """X-Wing key generation and decapsulation."""
+
+    name = "X-Wing"
+
+    def recognises(self, document: Any) -> bool:
+        """Accept a list with seed, pk, ct, ss."""
+        return any_has(entries(document, "vectors"), "seed", "pk", "ct", "ss")
+
+    def cases(self, document: Any) -> list[Case]:
+        """One case per key."""
+        found = entries(document, "vectors")
+        return [Case(f"X-Wing {n}", partial(check_xwing, one)) for n, one in enumerate(found)]
+
+
+class Hpke:
+    """HPKE contexts, base and psk mode."""
+
+    name = "HPKE"
+
+    def recognises(self, document: Any) -> bool:
+        """Accept a list with kem_id, exporter_secret and exports."""
+        return any_has(entries(document, "vectors"), "kem_id", "exporter_secret", "exports")
+
+    def cases(self, document: Any) -> list[Case]:
+        """One case per suite and mode."""
+        return [
+            Case(
+                f"HPKE mode {one.get('mode')} KEM {one.get('kem_id')} KDF {one.get('kdf_id')}"
+                f" AEAD {one.get('aead_id')}",
+                partial(check_hpke, one),
+            )
+            for one in entries(document, "vectors")
+            if isinstance(one, dict)
+        ]
+
+
+FORMATS: list[Format] = [Transcripts(), OhttpExamples(), BinaryHttp(), Xwing(), Hpke()]
+
+
+def check_xwing(entry: Any) -> None:
+    """Expand the seed, compare the public key, decapsulate."""
+    private_key = xwing.PrivateKey.from_seed(hex_bytes(entry, "seed"))
+    equal("public key", private_key.public_key, hex_bytes(entry, "pk"))
+    secret = private_key.decapsulate(hex_bytes(entry, "ct"))
+    equal("shared secret", secret.reveal(), hex_bytes(entry, "ss"))
+    xwing.check_public_key(private_key.public_key)
+
+
+def check_hpke(entry: Any) -> None:
+    """Decapsulate, run the key schedule, then every seal, open and export."""
+    kem_id, mode = integer(entry, "kem_id"), integer(entry, "mode")
+    try:
+        suite = suite_for(kem_id, integer(entry, "kdf_id"), integer(entry, "aead_id"))
+    except KeyConfigError as error:
+        raise NotImplementedHere(f"not part of the product: {error}") from None
+    if mode not in (0, 1):
+        raise NotImplementedHere(f"mode {mode} is not part of the product")
+    private_key = private_key_of(suite, hex_bytes(entry, "skRm"))
+    equal("public key", private_key.public_key, hex_bytes(entry, "pkRm"))
+    secret = private_key.decapsulate(hex_bytes(entry, "enc"))
+    equal("shared secret", secret.reveal(), hex_bytes(entry, "shared_secret"))
+    info = hex_bytes(entry, "info")
+    psk = hex_bytes(entry, "psk") if mode else b""
+    psk_id = hex_bytes(entry, "psk_id") if mode else b""
+    keys = schedule(suite, secret, info, psk=psk, psk_id=psk_id)
+    equal("exporter secret", keys.exporter_secret, hex_bytes(entry, "exporter_secret"))
+    if suite.aead_id != AEAD_EXPORT_ONLY:
+        equal("key", keys.key, hex_bytes(entry, "key"))
+        equal("base nonce", keys.base_nonce, hex_bytes(entry, "base_nonce"))
+    sender = SenderContext.of(suite, secret, info, psk=psk, psk_id=psk_id)
+    recipient = RecipientContext.of(suite, secret, info, psk=psk, psk_id=psk_id)
+    check_messages(entry, sender, recipient, keys.base_nonce)
+    for one in entry["exports"]:
+        exported = hex_bytes(one, "exported_value")
+        context, length = hex_bytes(one, "exporter_context"), integer(one, "L")
+        equal("export", sender.export(context, length), exported)
+        equal("export", recipient.export(context, length), exported)
+
+
+def check_messages(
+    entry: Any, sender: SenderContext, recipient: RecipientContext, base_nonce: bytes
+) -> None:
+    """Seal and open each listed message at the position its nonce names."""
+    position = 0
+    for one in entry["encryptions"]:
+        nonce = int.from_bytes(hex_bytes(one, "nonce")) ^ int.from_bytes(base_nonce)
+        if not position <= nonce <= position + 1024:
+            raise Mismatch("the nonces are not in order")
+        for _ in range(nonce - position):  # trimmed files leave messages out
+            recipient.open(sender.seal(b""))
+        position = nonce + 1
+        aad, plaintext = hex_bytes(one, "aad"), hex_bytes(one, "pt")
+        equal("ciphertext", sender.seal(plaintext, aad), hex_bytes(one, "ct"))
+        equal("plaintext", recipient.open(hex_bytes(one, "ct"), aad), plaintext)
+
+
+def check_message(entry: Any) -> None:
+    """Decode a message, compare every part named, encode it again, cut what may be cut."""
+    encoded, expected = hex_bytes(entry, "hex"), entry["message"]
+    request = encoded[0] in (0, 2)
+    decoded = decode_request(encoded) if request else decode_response(encoded)
+    equal("message", shown(decoded, expected), expected)
+    again = (
+        encode_request(decoded, indeterminate=encoded[0] == 2)
+        if isinstance(decoded, InnerRequest)
+        else encode_response(decoded, indeterminate=encoded[0] == 3)
+    )
+    equal("encoding", again.rstrip(b"\x00"), encoded.rstrip(b"\x00"))
+    for cut in range(1, entry.get("truncatable_bytes", 0) + 1):
+        shorter = decode_request(encoded[:-cut]) if request else decode_response(encoded[:-cut])
+        equal(f"message less {cut} bytes", shorter, decoded)
+
+
+def shown(message: InnerRequest | InnerResponse, expected: dict[str, Any]) -> dict[str, Any]:
+    """Write the parts of a message that the vector names, the way it names them."""
+
+    def lines(fields: tuple[tuple[bytes, bytes], ...]) -> list[list[str]]:
+        return [[name.decode(), value.decode()] for name, value in fields]
+
+    parts: dict[str, Any] = {
+        "headers": lines(message.headers),
+        "trailers": lines(message.trailers),
+        "content": message.body.decode("latin-1"),
+    }
+    if isinstance(message, InnerRequest):
+        parts |= {n: getattr(message, n) for n in ("method", "scheme", "authority", "path")}
+    else:
+        early = [[status, lines(fields)] for status, fields in message.informational]
+        parts |= {"status": message.status, "informational": early}
+    return {name: parts[name] for name in expected}
