@@ -1,0 +1,106 @@
+"""Run one ASGI application under uvicorn, with the bounds that uvicorn leaves open.
+
+uvicorn's httptools protocol reads a request's head of any length. `BoundedProtocol` ends a
+connection whose head grows over 64 KiB. A bind that fails is a `ConfigError` with the
+address, not a log line, and a start that fails raises what the application says was wrong.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from confide.errors import ConfideError, ConfigError
+
+__all__ = ["MAX_HEAD", "BoundedProtocol", "listen", "serve"]
+
+MAX_HEAD: Final = 64 * 1024
+"""Longest request line and header section, in bytes."""
+
+_KEEP_ALIVE_S: Final = 75
+_BACKLOG: Final = 2048
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """The fast HTTP/1.1 protocol of uvicorn with a limit on the head of a request."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._in_head = True
+        self._head_length = 0
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what arrived; end the connection if a head stays open for too long."""
+        super().data_received(data)
+        if not self._in_head:
+            self._head_length = 0
+            return
+        self._head_length += len(data)
+        if self._head_length > MAX_HEAD and not self.transport.is_closing():
+            self.send_400_response("The request's headers are too long.")
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._in_head = True
+        self._head_length = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The head is complete."""
+        self._in_head = False
+        super().on_headers_complete()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind a TCP socket.
+
+    Raises:
+        ConfigError: The address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host}:{port}: {error.strerror}") from error
+
+
+def serve(
+    app: Any,
+    listener: socket.socket,
+    *,
+    drain_s: int,
+    startup_error: Callable[[], ConfideError | None],
+) -> None:
+    """Serve until a stop signal, then let open requests finish.
+
+    Args:
+        app: The ASGI application; its lifespan starts and stops what it needs.
+        listener: A bound socket.
+        drain_s: How long open requests may go on after the signal.
+        startup_error: Returns why the application's lifespan refused to start.
+
+    Raises:
+        ConfideError: The application did not start.
+    """
+    config = uvicorn.Config(
+        app,
+        http=BoundedProtocol,
+        lifespan="on",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=drain_s,
+    )
+    server = uvicorn.Server(config)
+    server.run(sockets=[listener])
+    if error := startup_error():
+        raise error
+    if not server.started:
+        raise ConfigError("the server did not start")

@@ -1,0 +1,14 @@
+"""Chat completions: `POST /v1/chat/completions`."""
+
+from __future__ import annotations
+
+from confide.enclave.handlers.call import Answer, Call
+from confide.enclave.handlers.inference import route_to_model
+from confide.enclave.inference.backend import Operation
+
+__all__ = ["answer_chat"]
+
+
+async def answer_chat(call: Call) -> Answer:
+    """Answer from the model that the body names; see `route_to_model` for refusals."""
+    return await route_to_model(call, Operation.CHAT, needs="messages")

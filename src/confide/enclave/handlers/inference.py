@@ -1,0 +1,49 @@
+"""The way that chat, completions and embeddings share: check, route, answer.
+
+The body goes on as the bytes the client's program wrote. It is read once, for the model's
+name and the wish for a stream; parameters nobody here knows pass through.
+"""
+
+from __future__ import annotations
+
+from confide.enclave.handlers.call import Answer, Call
+from confide.enclave.inference.backend import Operation
+from confide.enclave.inference.body import JSONBody
+from confide.errors import InvalidRequest, ModelNotFound
+
+__all__ = ["route_to_model"]
+
+
+async def route_to_model(call: Call, operation: Operation, *, needs: str) -> Answer:
+    """Send a request to its model.
+
+    Args:
+        call: The opened request.
+        operation: What is asked.
+        needs: The field without which the operation makes no sense.
+
+    Raises:
+        InvalidRequest: The body is malformed; `param` names the field.
+        ModelNotAllowed: The grant covers the operation or the model not.
+        ModelNotFound: No such model; the message names those the caller may use.
+        ModelUnavailable: No backend of the model answers.
+    """
+    body = JSONBody(call.body)
+    model = body.fields.get("model")
+    if not isinstance(model, str) or not model:
+        raise InvalidRequest("the field model must name a model", param="model")
+    call.require(operation.value, model)
+    if body.fields.get(needs) is None:
+        raise InvalidRequest(f"the field {needs} is missing", param=needs)
+    stream = body.fields.get("stream") is True
+    try:
+        routed = await call.router.route(
+            operation, model, body.raw, body.fields, stream, call.isolation
+        )
+    except ModelNotFound:
+        offered = [one.id for one in call.router.models() if call.grant.allows(operation, one.id)]
+        raise ModelNotFound(
+            f"no such model; this API key may use: {', '.join(offered) or 'none'}"
+        ) from None
+    content_type = routed.content_type.encode("ascii")
+    return Answer(routed.status, ((b"content-type", content_type),), routed=routed)

@@ -1,0 +1,46 @@
+"""The models a caller may use: `GET /v1/models` and `GET /v1/models/{id}`.
+
+Models outside the grant are not listed, and asking for one by name gives the same refusal
+whether or not it exists.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from confide.enclave.handlers.call import Answer, Call
+from confide.enclave.inference.backend import ModelInfo
+from confide.errors import ModelNotFound
+
+__all__ = ["answer_model", "answer_models"]
+
+_OPERATION = "models"
+_HEADERS = ((b"content-type", b"application/json"),)
+
+
+async def answer_models(call: Call) -> Answer:
+    """List the models the grant covers, in OpenAI's shape."""
+    call.require(_OPERATION)
+    offered = [one for one in call.router.models() if call.grant.allows(_OPERATION, one.id)]
+    listing = {"object": "list", "data": [_object(one) for one in offered]}
+    return Answer(200, _HEADERS, json.dumps(listing).encode())
+
+
+async def answer_model(call: Call) -> Answer:
+    """Describe one model.
+
+    Raises:
+        ModelNotAllowed: The grant does not cover it.
+        ModelNotFound: It is not offered.
+    """
+    call.require(_OPERATION, call.tail)
+    for one in call.router.models():
+        if one.id == call.tail:
+            return Answer(200, _HEADERS, json.dumps(_object(one)).encode())
+    raise ModelNotFound("no such model")
+
+
+def _object(model: ModelInfo) -> Mapping[str, object]:
+    # OpenAI's clients require `created`; when a model was made is not known here.
+    return {"id": model.id, "object": "model", "created": 0, "owned_by": "confide"}
