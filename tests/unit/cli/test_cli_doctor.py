@@ -4,12 +4,15 @@ import base64
 import json
 import os
 import socket
+from email.utils import format_datetime
 from pathlib import Path
 
+import httpx2
 import pytest
 from click.testing import CliRunner
 
 from confide.cli import doctor
+from confide.errors import ConfigError, TransportError
 
 NOW = doctor.OLDEST_PLAUSIBLE.timestamp()
 
@@ -90,3 +93,46 @@ def test_a_failed_check_fails_the_command(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CONFIDE_HOME", os.fspath(tmp_path / "file"))
     assert CliRunner().invoke(doctor.doctor).exit_code == 1
+
+
+@pytest.fixture
+def gateway(monkeypatch):
+    """Answer the next request to a gateway with a status and headers, or an error."""
+
+    def answer(status=200, headers=None, error=None):
+        def get(url, **_):
+            if error is not None:
+                raise error
+            return httpx2.Response(status, headers=headers, request=httpx2.Request("GET", url))
+
+        monkeypatch.setattr(httpx2, "get", get)
+
+    return answer
+
+
+@pytest.mark.parametrize(("apart", "outcome"), [(0, doctor.OK), (60, doctor.OK), (-61, "failed")])
+def test_the_clock_is_compared_with_the_gateways(gateway, apart, outcome):
+    gateway(headers={"date": format_datetime(doctor.OLDEST_PLAUSIBLE, usegmt=True)})
+    assert doctor.check_gateway("http://gateway", lambda: NOW + apart).outcome == outcome
+
+
+def test_a_gateway_that_is_not_well_fails_the_check(gateway):
+    gateway(status=503)
+    assert doctor.check_gateway("http://gateway", lambda: NOW).outcome == doctor.FAILED
+
+
+@pytest.mark.parametrize("headers", [{}, {"date": "yesterday"}])
+def test_a_gateway_without_a_date_is_noted(gateway, headers):
+    gateway(headers=headers)
+    assert doctor.check_gateway("http://gateway", lambda: NOW).outcome == doctor.NOTE
+
+
+def test_a_gateway_that_does_not_answer_is_unreachable(gateway):
+    gateway(error=httpx2.ConnectError("refused"))
+    with pytest.raises(TransportError):
+        doctor.check_gateway("http://gateway", lambda: NOW)
+
+
+def test_what_is_not_a_url_is_a_configuration_error():
+    with pytest.raises(ConfigError):
+        doctor.check_gateway("gateway", lambda: NOW)
