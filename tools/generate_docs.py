@@ -210,24 +210,41 @@ def error_classes() -> list[type[errors.ConfideError]]:
     return list(walk(errors.ConfideError))
 
 
-def raised_codes() -> list[tuple[str, str, str]]:
+def raised_codes() -> dict[str, tuple[set[str], list[str]]]:
     """Find every literal ``code="..."`` given to a call in the package.
 
     Returns:
-        Sorted (code, class or function that is called, module).
+        Code to the names that are called with it, and what their messages say, with an
+        ellipsis in place of values.
     """
-    found = set()
+    found: dict[str, tuple[set[str], list[str]]] = {}
     for path in sorted(SOURCE.rglob("*.py")):
-        module = ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
         for node in ast.walk(ast.parse(path.read_text())):
-            if not isinstance(node, ast.Call):
+            code = _literal_code(node)
+            if code is None or not isinstance(node, ast.Call):
                 continue
-            for keyword in node.keywords:
-                value = keyword.value
-                if keyword.arg == "code" and isinstance(value, ast.Constant):
-                    called = ast.unparse(node.func).rsplit(".", 1)[-1]
-                    found.add((str(value.value), called, module))
-    return sorted(found)
+            names, messages = found.setdefault(code, (set(), []))
+            names.add(ast.unparse(node.func).rsplit(".", 1)[-1])
+            message = _message(node.args[0]) if node.args else ""
+            if message and message not in messages:
+                messages.append(message)
+    return dict(sorted(found.items()))
+
+
+def _literal_code(node: ast.AST) -> str | None:
+    for keyword in node.keywords if isinstance(node, ast.Call) else ():
+        value = keyword.value
+        if keyword.arg == "code" and isinstance(value, ast.Constant):
+            return str(value.value)
+    return None
+
+
+def _message(node: ast.expr) -> str:
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value.replace("|", "\\|")
+    if isinstance(node, ast.JoinedStr):
+        return "".join(_message(part) or "…" for part in node.values)
+    return ""
 
 
 def error_codes_page() -> str:
@@ -245,8 +262,10 @@ def error_codes_page() -> str:
             f"| `{kind.code}` | {indent}`{kind.__name__}` | {summary} | {shown} | {code} |"
         )
     lines += ["", "## Codes given where the error is raised", "", RAISED_INTRODUCTION.strip(), ""]
-    lines += ["| code | raised as | in |", "| --- | --- | --- |"]
-    lines += [f"| `{code}` | `{called}` | `{module}` |" for code, called, module in raised_codes()]
+    lines += ["| code | raised as | messages |", "| --- | --- | --- |"]
+    for code, (names, messages) in raised_codes().items():
+        called = ", ".join(f"`{name}`" for name in sorted(names))
+        lines.append(f"| `{code}` | {called} | {'; '.join(messages)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -259,7 +278,7 @@ statuses are the default of the class; the exit code is that of the `confide` co
 """
 
 RAISED_INTRODUCTION = """
-A class has one default code. These places give a narrower one.
+A class has one default code; some places give a narrower one. An ellipsis stands for a value.
 """
 
 

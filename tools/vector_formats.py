@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from confide.crypto import xwing
 from confide.crypto.hpke import RecipientContext, SenderContext, schedule
+from confide.errors import KeyConfigError
 from confide.sealing.bhttp import (
     InnerRequest,
     InnerResponse,
@@ -22,7 +23,7 @@ from confide.sealing.bhttp import (
     encode_response,
 )
 from confide.wire.suites import AEAD_EXPORT_ONLY, suite_for
-from exchange_vectors import check_example, check_exchange
+from exchange_vectors import check_example, check_exchange, private_key_of
 from vector_values import Mismatch, NotImplementedHere, equal, hex_bytes, integer
 
 __all__ = ["FORMATS", "Case", "Format", "Mismatch", "NotImplementedHere"]
