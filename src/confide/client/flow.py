@@ -1,0 +1,236 @@
+"""One sealed exchange as a generator without I/O: discover, verify, seal, send, open.
+
+    1. A verified replica: the directory, then evidence with a fresh nonce for each replica.
+    2. Seal the request to its key.
+    3. Send it through the gateway.
+    4. Open the head of the answer; the driver feeds the rest to `Answer` as it comes.
+
+Two things are done again, each only because nothing was processed: a request whose key was
+rejected before anything was opened is sealed to fresh keys and sent once more (RFC 9458
+section 5.3), and a request whose replica was gone before it was handed over is sealed
+to the next one. Everything else ends in an error. A sealed request that may have been
+processed is never sent again.
+
+There is no path here that sends a request unsealed, to an unverified key or by another
+suite.
+"""
+
+from __future__ import annotations
+
+import secrets
+from datetime import UTC, datetime
+from email.utils import formatdate
+from functools import partial
+from typing import Final
+
+from confide.client.discovery import (
+    KEYS_PATH,
+    MAX_EVIDENCE,
+    SEALED_PATH,
+    evidence_path,
+    read_directory,
+    read_evidence,
+    refusal,
+    request_id_of,
+    unexpected_media_type,
+)
+from confide.client.effects import Alone, Fetch, Flow, Head, Post, Read
+from confide.client.messages import AUTHORITY, Answer, PlainRequest
+from confide.client.sessions import Session, Sessions
+from confide.errors import (
+    AttestationError,
+    BindingError,
+    ConfideError,
+    GatewayError,
+    KeyConfigError,
+    NoEnclaveAvailable,
+    RequestTooLarge,
+)
+from confide.sealing.bhttp import InnerRequest
+from confide.sealing.exchange import (
+    check_key_config,
+    seal_request,
+)
+from confide.sealing.padding import PaddingProfile
+from confide.wire.directory import MAX_DIRECTORY, Replica
+from confide.wire.key_document import KeyDocument
+from confide.wire.media_types import CHUNKED_REQUEST, CHUNKED_RESPONSE, DIRECTORY, EVIDENCE
+from confide.wire.metadata import DOCUMENT_HEADER
+from confide.wire.problems import MAX_PROBLEM
+
+__all__ = ["establish", "exchange", "renew"]
+
+NONCE_LENGTH: Final = 32
+_MAX_VERIFIED: Final = 16  # replicas; more are not needed to survive losses
+
+
+def exchange(
+    request: PlainRequest, sessions: Sessions, *, authorization: str | None
+) -> Flow[tuple[Answer, bytes]]:
+    """Send one request sealed and open the head of its answer.
+
+    Args:
+        request: What to ask.
+        sessions: The verified replicas.
+        authorization: The outer credential, for the gateway only.
+
+    Returns:
+        The answer, and the part of its body that came with the head.
+
+    Raises:
+        AttestationError: No enclave was accepted; nothing was sent.
+        SealingError: The answer is cut off or not authentic, or the key was rejected twice.
+        GatewayError: The gateway refused, or answered unsealed.
+        TransportError: The network failed.
+    """
+    gone: set[bytes] = set()
+    renewed = False
+    while True:
+        session = yield from _verified(sessions, gone)
+        try:
+            return (yield from _send(session, request, authorization, sessions.now()))
+        except KeyConfigError:
+            if renewed:
+                raise
+        except NoEnclaveAvailable as error:
+            if error.code != NoEnclaveAvailable.code:
+                raise  # some other 503: it does not say that nothing was processed
+            gone.add(session.document.sha256)
+            sessions.drop(session)
+            if sessions.pick(gone):
+                continue
+            if renewed:
+                raise
+        renewed = True
+        yield from renew(sessions, session)
+
+
+def renew(sessions: Sessions, session: Session) -> Flow[None]:
+    """Forget one replica and verify again, unless someone did so since it was verified."""
+    sessions.drop(session)
+    yield Alone(partial(establish, sessions, seen=session.generation))
+
+
+def _verified(sessions: Sessions, gone: set[bytes]) -> Flow[Session]:
+    session = sessions.pick(gone)
+    if session is None:
+        yield Alone(partial(establish, sessions, seen=sessions.generation))
+        session = sessions.pick(gone)
+    if session is None:
+        raise NoEnclaveAvailable("no other enclave is available")
+    return session
+
+
+def establish(sessions: Sessions, *, seen: int | None = None) -> Flow[None]:
+    """Verify every replica the gateway lists. Run it alone.
+
+    Args:
+        sessions: Where the outcome goes.
+        seen: The generation the caller saw when it decided to verify. If an attempt ended
+            since then, its outcome is shared and nothing is fetched. None verifies anyway.
+
+    Raises:
+        ConfideError: No replica could be verified.
+    """
+    if seen is not None and sessions.generation != seen:
+        if sessions.failure is not None:
+            raise sessions.failure
+        return
+    try:
+        found = yield from _discover(sessions)
+    except ConfideError as error:
+        sessions.fail(error)
+        raise
+    sessions.replace(found)
+
+
+def _discover(sessions: Sessions) -> Flow[list[Session]]:
+    reply = yield Fetch(KEYS_PATH, DIRECTORY, MAX_DIRECTORY)
+    found: list[Session] = []
+    refusals: list[ConfideError] = []
+    for replica in read_directory(reply).replicas[:_MAX_VERIFIED]:
+        try:
+            found.append((yield from _verify(replica, sessions)))
+        except (AttestationError, GatewayError, KeyConfigError) as error:
+            # One bad replica does not take the others away; it is not used.
+            refusals.append(error)
+    if found:
+        return found
+    # A refused enclave says more than one that was not there.
+    refusals.sort(key=lambda refused: not isinstance(refused, AttestationError))
+    raise refusals[0] if refusals else NoEnclaveAvailable("the gateway lists no enclave")
+
+
+def _verify(replica: Replica, sessions: Sessions) -> Flow[Session]:
+    document = KeyDocument.parse(replica.document)
+    nonce = secrets.token_bytes(NONCE_LENGTH)
+    reply = yield Fetch(evidence_path(document.sha256, nonce), EVIDENCE, MAX_EVIDENCE)
+    now = sessions.now()
+    verdict = sessions.verifier.verify(
+        read_evidence(reply),
+        document=replica.document,
+        manifest=replica.manifest,
+        nonce=nonce,
+        at=datetime.fromtimestamp(now, UTC),
+    )
+    if verdict.document_sha256 != document.sha256:
+        raise BindingError("the verdict is about another key document", code="binding.document")
+    key_config = document.key_configs[0]  # newest first
+    check_key_config(key_config)
+    if AUTHORITY not in document.authorities:
+        raise KeyConfigError("the enclave does not answer for this authority")
+    return Session(document, key_config, verdict, now, sessions.generation + 1)
+
+
+def _send(
+    session: Session, request: PlainRequest, authorization: str | None, now: float
+) -> Flow[tuple[Answer, bytes]]:
+    document = session.document
+    if len(request.body) > document.max_body:
+        raise RequestTooLarge(
+            f"the request has {len(request.body)} bytes; the enclave accepts {document.max_body}"
+        )
+    digest = document.sha256_hex
+    inner = InnerRequest(
+        request.method,
+        "https",
+        AUTHORITY,
+        request.path,
+        (
+            (b"date", formatdate(now, usegmt=True).encode()),
+            (DOCUMENT_HEADER.encode(), digest.encode()),
+            *request.headers,
+        ),
+        request.body,
+    )
+    profile = PaddingProfile.parse(document.padding_profile, document.tick_ms)
+    sealed, opener = seal_request(session.key_config, inner, pad_to=profile.pad_request)
+    outer = [
+        ("content-type", CHUNKED_REQUEST),
+        ("incremental", "?1"),
+        (DOCUMENT_HEADER, digest),
+        ("accept", CHUNKED_RESPONSE),
+    ]
+    if authorization is not None:
+        outer.append(("authorization", authorization))
+    head: Head = yield Post(SEALED_PATH, tuple(outer), b"".join(sealed.chunks()))
+    if head.status != 200:
+        raise refusal(head, (yield from _read_problem()))
+    if head.media_type != CHUNKED_RESPONSE:
+        raise unexpected_media_type(head)
+    answer = Answer(opener, session, request_id_of(head))
+    body = b""
+    while not answer.status and not answer.ended:
+        content: bytes = yield Read()
+        body += answer.feed(content) if content else answer.finish()
+    return answer, body
+
+
+def _read_problem() -> Flow[bytes]:
+    body = b""
+    while len(body) <= MAX_PROBLEM:
+        content: bytes = yield Read()
+        if not content:
+            break
+        body += content
+    return body

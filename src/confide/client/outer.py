@@ -1,0 +1,156 @@
+"""What the gateway gets to see of a request: URL, credential, sizes. The lists are closed.
+
+Of the caller's headers two are sealed, `content-type` and `accept`; one is used outside,
+the bearer credential. The rest (user agent, cookies, the SDK's own `x-stainless-*`,
+organisation and project ids) is dropped: it would identify and is not needed.
+
+Source: docs/security/metadata.md, confide.wire.metadata.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import httpx2
+
+from confide.client.discovery import KEYS_PATH
+from confide.client.effects import Fetch, Post
+from confide.client.messages import AUTHORITY, Answer, PlainRequest
+from confide.dialects.error_bodies import openai_error
+from confide.errors import AuthenticationError, ConfigError, GatewayError
+from confide.wire.metadata import INNER_REQUEST_HEADERS, REQUEST_ID_HEADER
+
+__all__ = ["Outer", "answer_headers", "gateway_answer", "plain_request", "refuse_other_hosts"]
+
+_SEALED: Final = tuple(sorted(INNER_REQUEST_HEADERS & {"content-type", "accept"}))
+_FETCH_TIMEOUT: Final = {"connect": 5.0, "read": 10.0, "write": 10.0, "pool": 10.0}
+_POST_TIMEOUT: Final = {"connect": 5.0, "read": 600.0, "write": 60.0, "pool": 10.0}
+# Headers about one connection say nothing about the next; lengths are the receiver's business.
+_CONNECTION: Final = frozenset(
+    {
+        b"connection",
+        b"content-length",
+        b"keep-alive",
+        b"proxy-connection",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+
+
+def refuse_other_hosts(url: httpx2.URL) -> None:
+    """Refuse to seal for any host but the one that cannot exist.
+
+    Raises:
+        ConfigError: Not https://confide.invalid. Nothing was sent.
+    """
+    if url.scheme != "https" or url.host != AUTHORITY or url.port not in (None, 443):
+        raise ConfigError(
+            f"this transport sends to https://{AUTHORITY} only, not to {url.scheme}://{url.host}",
+            code="wrong-host",
+            hint=f'set base_url="https://{AUTHORITY}/v1"',
+        )
+
+
+def plain_request(request: httpx2.Request, body: bytes) -> PlainRequest:
+    """Take what will be sealed out of a request. Everything not listed is left behind."""
+    kept = tuple(
+        (name.encode(), value.encode("latin-1"))
+        for name in _SEALED
+        if (value := request.headers.get(name)) is not None
+    )
+    path = request.url.raw_path.decode("ascii")
+    return PlainRequest(request.method, path, kept, body)
+
+
+class Outer:
+    """The gateway and the credential for it.
+
+    Args:
+        gateway: Base URL, http or https.
+        api_key: Credential; None uses the bearer credential of each request.
+
+    Raises:
+        ConfigError: The URL or the key is not usable.
+    """
+
+    def __init__(self, gateway: str, api_key: str | None) -> None:
+        try:
+            url = httpx2.URL(gateway.rstrip("/"))
+        except httpx2.InvalidURL:
+            url = httpx2.URL("")
+        if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
+            raise ConfigError(
+                "the gateway's URL must look like https://gateway.example.org",
+                hint="a credential goes into api_key, not into the URL",
+            )
+        if api_key is not None and (not api_key.isascii() or not api_key.isprintable()):
+            raise ConfigError("the API key holds characters that no API key has")
+        self.gateway = str(url)
+        self._authorization = f"Bearer {api_key}" if api_key else None
+        self._urls = {KEYS_PATH: httpx2.URL(self.gateway + KEYS_PATH)}
+
+    def __repr__(self) -> str:
+        return f"<Outer {self.gateway}>"
+
+    def authorization(self, request: httpx2.Request) -> str:
+        """The outer credential of a request.
+
+        Raises:
+            AuthenticationError: There is none; nothing was sent.
+        """
+        if self._authorization is not None:
+            return self._authorization
+        value = request.headers.get("authorization", "")
+        if not value.lower().startswith("bearer ") or not value[7:].strip():
+            raise AuthenticationError(
+                "there is no API key", code="missing-api-key", hint="set OPENAI_API_KEY"
+            )
+        return value
+
+    def fetch(self, effect: Fetch) -> httpx2.Request:
+        """Build the request for a public document. It carries no credential."""
+        headers = {"accept": effect.accept, "accept-encoding": "identity"}
+        return httpx2.Request(
+            "GET",
+            self._url(effect.path),
+            headers=headers,
+            extensions={"timeout": _FETCH_TIMEOUT},
+        )
+
+    def post(self, effect: Post, request: httpx2.Request) -> httpx2.Request:
+        """Build the sealed request. Of the caller's request only the time limits are used."""
+        return httpx2.Request(
+            "POST",
+            self._url(effect.path),
+            headers=[*effect.headers, ("accept-encoding", "identity")],
+            content=effect.content,
+            extensions={"timeout": request.extensions.get("timeout", _POST_TIMEOUT)},
+        )
+
+    def _url(self, path: str) -> httpx2.URL:
+        known = self._urls.get(path)
+        if known is None:
+            known = httpx2.URL(self.gateway + path)
+            if "?" not in path:
+                self._urls[path] = known
+        return known
+
+
+def answer_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
+    """Headers of the opened answer, and the gateway's request id beside them."""
+    headers = [(n, v) for n, v in answer.headers if n.lower() not in _CONNECTION]
+    headers.append((b"x-confide-origin", b"enclave"))
+    if answer.request_id is not None:
+        request_id = answer.request_id.encode()
+        headers.append((REQUEST_ID_HEADER.encode(), request_id))
+        if not any(n.lower() == b"x-request-id" for n, _ in headers):
+            headers.append((b"x-request-id", request_id))
+    return headers
+
+
+def gateway_answer(error: GatewayError) -> httpx2.Response:
+    """Put a refusal of the gateway into OpenAI's shape, marked as not the enclave's."""
+    answer = openai_error(error, origin="gateway")
+    return httpx2.Response(answer.status, headers=list(answer.headers), content=answer.body)

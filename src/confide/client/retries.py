@@ -1,0 +1,69 @@
+"""Stop an SDK from repeating on its own what must not be repeated.
+
+SDKs repeat a failed request by themselves and cannot know whether it was processed; this
+side knows. OpenAI's SDKs mark a repetition with the header `x-stainless-retry-count`. If the
+first try may have been processed, or no enclave was accepted, the repetition ends in
+the same error and nothing is sent. A request the user sends again is always sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from confide.client.httpx_errors import nothing_was_sent
+from confide.errors import ConfideError, KeyConfigError
+
+__all__ = ["RETRY_HEADER", "RetryGuard"]
+
+RETRY_HEADER: Final = "x-stainless-retry-count"
+_KEEP_S: Final = 60.0  # longer than the longest pause of an SDK between tries
+_MOST: Final = 256
+
+
+class RetryGuard:
+    """Remembers, for a minute, requests that must not be repeated. Safe for concurrent use.
+
+    Args:
+        monotonic: Seconds.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._lock = threading.Lock()
+        self._failed: OrderedDict[bytes, tuple[float, ConfideError]] = OrderedDict()
+
+    def remember(self, path: str, body: bytes, error: ConfideError) -> None:
+        """Note that this request failed, unless sending it again is harmless."""
+        if nothing_was_sent(error) or isinstance(error, KeyConfigError):
+            return
+        with self._lock:
+            self._failed[_digest(path, body)] = (self._monotonic() + _KEEP_S, error)
+            while len(self._failed) > _MOST:
+                self._failed.popitem(last=False)
+
+    def refuse_repetition(self, path: str, body: bytes, retry_count: str | None) -> None:
+        """Let a request pass, or raise the error of its first try.
+
+        Args:
+            path: Path and query.
+            body: The request's body.
+            retry_count: Value of `x-stainless-retry-count`; None or "0" is a first try.
+
+        Raises:
+            ConfideError: As before; nothing is sent.
+        """
+        if retry_count in (None, "0") or not self._failed:
+            return
+        with self._lock:
+            until, error = self._failed.get(_digest(path, body), (0.0, None))
+        if error is not None and self._monotonic() < until:
+            raise error
+
+
+def _digest(path: str, body: bytes) -> bytes:
+    return hashlib.sha256(path.encode() + b"\0" + body).digest()
