@@ -1,0 +1,44 @@
+"""Fixtures every test folder may use."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+NODE = Path(__file__).parent / "interop" / "node"
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """The installed npm packages of tests/interop/node, in a cache outside the source tree."""
+    for program in ("node", "npm"):
+        if shutil.which(program) is None:
+            pytest.fail(f"{program} is missing: apt-get install nodejs npm", pytrace=False)
+    lock = (NODE / "package-lock.json").read_bytes()
+    cache = Path(platformdirs.user_cache_dir("confide-tests"))
+    installed = cache / f"node-{hashlib.sha256(lock).hexdigest()[:16]}"
+    if not (installed / "node_modules").is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(prefix="node-", dir=cache))
+        for name in ("package.json", "package-lock.json", ".npmrc"):
+            shutil.copy(NODE / name, fresh)
+        done = subprocess.run(
+            ["npm", "ci", "--ignore-scripts"],
+            cwd=fresh,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        if done.returncode:
+            shutil.rmtree(fresh)
+            pytest.fail(f"npm ci failed:\n{done.stderr}", pytrace=False)
+        try:
+            os.rename(fresh, installed)  # whole or not at all, also with two sessions
+        except OSError:
+            shutil.rmtree(fresh)
+    return installed / "node_modules"
