@@ -223,9 +223,14 @@ def raised_codes() -> dict[str, tuple[set[str], list[str]]]:
             code = _literal_code(node)
             if code is None or not isinstance(node, ast.Call):
                 continue
+            called = ast.unparse(node.func).rsplit(".", 1)[-1]
+            if called == "event":  # a log line, not an error
+                continue
             names, messages = found.setdefault(code, (set(), []))
-            names.add(ast.unparse(node.func).rsplit(".", 1)[-1])
+            names.add(called)
             message = _message(node.args[0]) if node.args else ""
+            if called == "AppraisalError":
+                message = f"{message or 'a claim'} is …; the policy accepts …"
             if message and message not in messages:
                 messages.append(message)
     return dict(sorted(found.items()))
