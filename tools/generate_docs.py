@@ -260,12 +260,9 @@ def error_codes_page() -> str:
         depth = len(kind.__mro__) - len(errors.ConfideError.__mro__)
         status = getattr(kind, "default_status", None)
         summary = (inspect.getdoc(kind) or "").splitlines()[0].replace("|", "\\|")
-        code = exit_code(kind.__new__(kind))
-        indent = "&nbsp;&nbsp;" * depth
-        shown = status if status else ""
-        lines.append(
-            f"| `{kind.code}` | {indent}`{kind.__name__}` | {summary} | {shown} | {code} |"
-        )
+        row = (f"`{kind.code}`", "&nbsp;&nbsp;" * depth + f"`{kind.__name__}`", summary)
+        ends = exit_code(kind.__new__(kind))
+        lines.append(f"| {' | '.join(row)} | {status or ''} | {ends} |")
     lines += ["", "## Codes given where the error is raised", "", RAISED_INTRODUCTION.strip(), ""]
     lines += ["| code | raised as | messages |", "| --- | --- | --- |"]
     for code, (names, messages) in raised_codes().items():
