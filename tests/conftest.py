@@ -9,6 +9,9 @@ from pathlib import Path
 
 import platformdirs
 import pytest
+from tests.stacks import stack, start_stack
+
+__all__ = ["node_modules", "stack", "start_stack"]
 
 NODE = Path(__file__).parent / "interop" / "node"
 

@@ -1,7 +1,9 @@
-"""A relay between gateway and enclave that does what a malicious operator could.
+"""A relay that does what a malicious operator could.
 
-It forwards everything, except that one function may change the sealed request and one
-the sealed answer. Plain asyncio and aiohttp on a thread of its own.
+Put it between gateway and enclave, or between client and gateway. It forwards
+everything, except that one function may change the sealed request, one the sealed
+answer, and one the key directory and the evidence. Plain asyncio and aiohttp on a thread
+of its own.
 """
 
 from __future__ import annotations
@@ -27,6 +29,8 @@ class TamperingRelay:
         self.enclave_url = enclave_url
         self.on_request: Change = unchanged
         self.on_answer: Change = unchanged
+        self.on_document: Callable[[str, bytes], bytes] = lambda _, content: content
+        self.on_path: Callable[[str], str] = lambda path: path
         self.cut_answer_at: int | None = None
         self.seen: list[tuple[dict[str, str], bytes]] = []
         self.statuses: list[int] = []
@@ -43,6 +47,8 @@ class TamperingRelay:
 
     def reset(self) -> None:
         self.on_request = self.on_answer = unchanged
+        self.on_document = lambda _, content: content
+        self.on_path = lambda path: path
         self.cut_answer_at = None
         self.seen.clear()
         self.statuses.clear()
@@ -92,7 +98,7 @@ class TamperingRelay:
             body = self.on_request(body)
         async with self._client.request(
             request.method,
-            self.enclave_url + request.path_qs,
+            self.enclave_url + self.on_path(request.path_qs),
             data=body if request.method == "POST" else None,
             headers=headers,
         ) as answer:
@@ -101,6 +107,8 @@ class TamperingRelay:
                 self.statuses.append(answer.status)
                 if answer.status == 200:
                     content = self.on_answer(content)
+            else:
+                content = self.on_document(request.path, content)
             response = web.StreamResponse(
                 status=answer.status, headers={"content-type": answer.headers["content-type"]}
             )

@@ -13,7 +13,7 @@ import httpx2
 import pytest
 from openai import APIError, OpenAI
 from tests.attacks.tampering_relay import TamperingRelay
-from tests.e2e.conftest import ECHO, SLOW, options
+from tests.stacks import ECHO, SLOW, options
 
 from confide import EncryptedTransport
 from confide.errors import ConfideError, OpenError, SealingError, StreamTruncated

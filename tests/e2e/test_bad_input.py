@@ -11,7 +11,7 @@ import sys
 
 import httpx2
 import pytest
-from tests.e2e.conftest import ECHO, options
+from tests.stacks import ECHO, options
 
 from confide import EncryptedTransport
 from confide.errors import ConfigError

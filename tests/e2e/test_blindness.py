@@ -10,8 +10,8 @@ import urllib.request
 
 import pytest
 from openai import OpenAI
-from tests.e2e.conftest import ECHO, SLOW
 from tests.e2e.wire_tap import WireTap
+from tests.stacks import ECHO, SLOW
 
 from confide.local import Canary
 from confide.local.canary import process_memory

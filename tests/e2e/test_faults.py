@@ -12,7 +12,7 @@ import openai
 import psutil
 import pytest
 from openai import OpenAI
-from tests.e2e.conftest import DEMO, ECHO
+from tests.stacks import DEMO, ECHO
 
 from confide import EncryptedTransport
 from confide.errors import ConfideError, StreamTruncated

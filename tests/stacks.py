@@ -10,8 +10,6 @@ from confide.local import Home, Stack, StackOptions
 from confide.local.enclave_file import BackendChoice, demo_model_path
 from confide.local.readiness import free_port
 
-pytestmark = pytest.mark.e2e
-
 DEMO = BackendChoice("llamacpp", ("demo-tiny",), {"model_path": str(demo_model_path())})
 ECHO = BackendChoice("echo", ("echo",), {"token_delay_ms": 0})
 SLOW = BackendChoice("echo", ("slow",), {"token_delay_ms": 50})
