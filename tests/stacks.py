@@ -10,9 +10,13 @@ from confide.local import Home, Stack, StackOptions
 from confide.local.enclave_file import BackendChoice, demo_model_path
 from confide.local.readiness import free_port
 
-DEMO = BackendChoice("llamacpp", ("demo-tiny",), {"model_path": str(demo_model_path())})
 ECHO = BackendChoice("echo", ("echo",), {"token_delay_ms": 0})
 SLOW = BackendChoice("echo", ("slow",), {"token_delay_ms": 50})
+
+
+def demo() -> BackendChoice:
+    """The embedded demo model."""
+    return BackendChoice("llamacpp", ("demo-tiny",), {"model_path": str(demo_model_path())})
 
 
 def options(*backends: BackendChoice, enclaves: int = 1, **further: object) -> StackOptions:
@@ -32,7 +36,7 @@ def options(*backends: BackendChoice, enclaves: int = 1, **further: object) -> S
 def stack(tmp_path_factory):
     """One stack for every test that leaves it as it was: demo-tiny, echo and slow."""
     home = Home(tmp_path_factory.mktemp("home"))
-    with Stack(home, options(DEMO, ECHO, SLOW)) as running:
+    with Stack(home, options(demo(), ECHO, SLOW)) as running:
         yield running
 
 

@@ -4,6 +4,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ import pytest
 
 from confide import errors
 from confide.cli.main import cli
+from confide.enclave.handlers.table import _ROUTES
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("spec/*.md")])
@@ -175,6 +177,24 @@ def test_every_test_that_the_claims_name_exists():
     named = set(re.findall(rf"`((?:{folders})/[\w/.]*)`", table))
     assert len(named) > 8
     assert [name for name in named if not (ROOT / "tests" / name).exists()] == []
+
+
+def test_every_dependency_is_explained_in_its_decision():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(w for e, ws in extras.items() if e != "dev" for w in ws)]
+    names = {re.match(r"[\w-]+", text)[0] for text in wanted} - {"confide"}
+    page = (ROOT / "docs/explanation/decisions/0006-dependencies.md").read_text()
+    explained = set(re.findall(r"[\w-]+", " ".join(re.findall(r"^\| ([^|]+)\|", page, re.M))))
+    assert names <= explained
+
+
+def test_every_inner_route_is_in_the_reference_and_has_a_proxy_route():
+    page = (ROOT / "docs/reference/http.md").read_text()
+    proxy = "\n".join(path.read_text() for path in ROOT.glob("src/confide/proxy/*.py"))
+    for path in _ROUTES:
+        assert f"{path}`" in page
+        assert path in proxy or path.removeprefix("/v1") in proxy
 
 
 def test_the_two_commands_of_the_readme_exist():

@@ -12,7 +12,7 @@ import openai
 import psutil
 import pytest
 from openai import OpenAI
-from tests.stacks import DEMO, ECHO
+from tests.stacks import ECHO, demo
 
 from confide import EncryptedTransport
 from confide.errors import ConfideError, StreamTruncated
@@ -108,7 +108,7 @@ def test_a_gateway_killed_in_mid_stream_is_a_truncation_and_loses_no_ledger_line
 
 
 def test_a_backend_killed_in_mid_stream_is_a_sealed_error(start_stack):
-    stack = start_stack(DEMO, ECHO)
+    stack = start_stack(demo(), ECHO)
     enclave = psutil.Process(stack.children["enclave-0"].process.pid)
     engine = next(
         p for p in enclave.children(recursive=True) if "llamacpp" in " ".join(p.cmdline())

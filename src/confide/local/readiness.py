@@ -7,7 +7,6 @@ import json
 import socket
 
 from confide.errors import ConfigError
-from confide.proxy.ports import holder_of
 
 __all__ = ["free_port", "json_of", "refuse_occupied"]
 
@@ -48,6 +47,8 @@ def refuse_occupied(room: str, port: int, option: str) -> None:
         try:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
+            from confide.proxy.ports import holder_of
+
             pid = holder_of("127.0.0.1", port)
             holder = f" (pid {pid})" if pid else ""
             raise ConfigError(
