@@ -152,6 +152,13 @@ class FactorSheet:
                 raise ValueError(f"a factor called {spec.name!r} is listed already")
             self._specs[spec.name] = spec
 
+    def copy(self) -> FactorSheet:
+        """Return a sheet that starts with what is on this one."""
+        twin = FactorSheet(self._specs.values())
+        twin._outcomes = dict(self._outcomes)
+        twin._errors = list(self._errors)
+        return twin
+
     @property
     def errors(self) -> tuple[AttestationError, ...]:
         """Every refusal so far, in order."""
@@ -206,7 +213,8 @@ class FactorSheet:
     def _record(self, name: str, outcome: Outcome, detail: str) -> None:
         if name not in self._specs:
             raise ValueError(f"no factor is called {name!r}")
-        if self._outcomes.get(name, (outcome, ""))[0] is not Outcome.FAIL:
+        before = self._outcomes.get(name)
+        if before is None or before[0] is not Outcome.FAIL:
             self._outcomes[name] = (outcome, detail)
 
     def _factor(self, spec: FactorSpec) -> Factor:
