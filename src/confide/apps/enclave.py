@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
+from confide import plugins
 from confide.apps.serving import listen, serve
 from confide.attest.collector import Collector
 from confide.config.enclave import BackendSettings, EnclaveSettings
@@ -30,10 +31,11 @@ from confide.enclave.metrics import EnclaveMetrics
 from confide.enclave.quoting import Quoting
 from confide.enclave.replay import ReplayCache
 from confide.enclave.usage_ledger import UsageLedger
+from confide.errors import ConfigError
 from confide.sealing.padding import PaddingProfile
 from confide.telemetry import logs
 
-__all__ = ["Measurement", "build_enclave", "measure", "serve_enclave"]
+__all__ = ["Measurement", "build_enclave", "hardware_collector", "measure", "serve_enclave"]
 
 
 class Measurement(NamedTuple):
@@ -125,18 +127,42 @@ def build_enclave(
     )
 
 
-def serve_enclave(config_path: Path, *, collector: Collector) -> None:
+def hardware_collector(platform: str | None) -> Collector:
+    """Load the collector of the TEE that the settings name.
+
+    Args:
+        platform: Such as "sev-snp"; its plug-in is the entry point ``sev-snp.collect``.
+
+    Raises:
+        ConfigError: No platform is named or installed, or the plug-in is not for hardware.
+            Simulated evidence is never the fallback.
+    """
+    if platform is None or f"{platform}.collect" not in plugins.offered(plugins.PLATFORMS):
+        raise ConfigError(
+            "no supported TEE was found; an enclave is not served without one",
+            hint="to try confide on this machine with simulated evidence: confide up",
+        )
+    make = plugins.load(plugins.PLATFORMS, f"{platform}.collect")
+    collector = cast("Collector", make()) if callable(make) else None
+    if collector is None or collector.simulated or collector.platform != platform:
+        raise ConfigError(f"the plug-in of platform {platform!r} does not collect for hardware")
+    return collector
+
+
+def serve_enclave(config_path: Path, *, collector: Collector | None = None) -> None:
     """Serve an enclave until a stop signal; streams may finish for `drain_s` seconds.
 
     Args:
         config_path: The measured settings file.
-        collector: Makes evidence.
+        collector: Makes evidence. Default: that of the platform the settings name.
 
     Raises:
         ConfideError: It could not start; nothing was served.
     """
     measurement = measure(config_path)
     door = measurement.settings.enclave
+    if collector is None:
+        collector = hardware_collector(door.platform)
     logs.configure("info", sys.stderr)
     app = build_enclave(measurement, collector=collector)
     with listen(door.host, door.port) as listener:

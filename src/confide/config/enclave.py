@@ -71,6 +71,9 @@ class DoorSettings(_Table):
     gateway_public_key: str = Field(
         description="The gateway's Ed25519 public key (32 bytes, base64url); signs the grants."
     )
+    platform: Name | None = Field(
+        None, description="TEE platform to attest with: the plug-in NAME.collect."
+    )
     authorities: tuple[Name, ...] = Field(
         ("confide.invalid",),
         min_length=1,
