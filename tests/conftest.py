@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from tests.stacks import stack, start_stack
 
 __all__ = ["node_modules", "stack", "start_stack"]
 
+# Programs installed with the tests (node and npm come as wheels) are found first.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
 NODE = Path(__file__).parent / "interop" / "node"
 
 
@@ -21,7 +25,7 @@ def node_modules() -> Path:
     """The installed npm packages of tests/interop/node, in a cache outside the source tree."""
     for program in ("node", "npm"):
         if shutil.which(program) is None:
-            pytest.fail(f"{program} is missing: apt-get install nodejs npm", pytrace=False)
+            pytest.fail(f"{program} is missing: pip install -e '.[dev]'", pytrace=False)
     lock = (NODE / "package-lock.json").read_bytes()
     cache = Path(platformdirs.user_cache_dir("confide-tests"))
     installed = cache / f"node-{hashlib.sha256(lock).hexdigest()[:16]}"
