@@ -68,9 +68,9 @@ class TestPlatform:
 
     __test__ = False
 
-    def __init__(self, type: str = CPU, expires_at: datetime | None = None) -> None:
-        self.type = type
-        self.factors = (FactorSpec(f"{type} list", Owner.CHIP_VENDOR),)
+    def __init__(self, platform: str = CPU, expires_at: datetime | None = None) -> None:
+        self.type = platform
+        self.factors = (FactorSpec(f"{platform} list", Owner.CHIP_VENDOR),)
         self.expires_at = expires_at or NOW + timedelta(days=30)
         self.calls = 0
 
