@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from confide.errors import InvalidRequest
 
-__all__ = ["JSONBody"]
+__all__ = ["JSONBody", "add_fields"]
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
@@ -135,6 +135,27 @@ class JSONBody:
         else:
             start, end = (spans[place - 1][2] if place else spans[place][0]), spans[place][2]
         return (self._text[:start] + self._text[end:]).encode("utf-8")
+
+
+def add_fields(raw: bytes, present: Collection[str], new: Mapping[str, object]) -> bytes:
+    """Put new top-level fields at the start of a body that `JSONBody` has accepted.
+
+    Args:
+        raw: The body.
+        present: Names of the fields it has.
+        new: Fields it does not have.
+
+    Raises:
+        ValueError: It has one of them; the body would name it twice.
+    """
+    if not new:
+        return raw
+    if not new.keys().isdisjoint(present):
+        raise ValueError("the body already has one of these fields")
+    written = ",".join(f"{_write(name)}:{_write(value)}" for name, value in new.items())
+    brace = raw.index(b"{") + 1
+    comma = b"," if present else b""
+    return raw[:brace] + written.encode("utf-8") + comma + raw[brace:]
 
 
 def _write(value: object) -> str:

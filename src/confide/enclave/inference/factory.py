@@ -6,16 +6,14 @@ settings name is loaded: everything loaded here joins the trusted computing base
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib.metadata import entry_points
+from collections.abc import Callable, Mapping
+from typing import cast
 
 from confide.enclave.inference.backend import Backend
 from confide.errors import ConfigError
+from confide.plugins import BACKENDS, load
 
-__all__ = ["GROUP", "build_backend"]
-
-#: Entry-point group of backends.
-GROUP = "confide.backends"
+__all__ = ["build_backend"]
 
 
 def build_backend(kind: str, name: str, options: Mapping[str, object]) -> Backend:
@@ -29,20 +27,8 @@ def build_backend(kind: str, name: str, options: Mapping[str, object]) -> Backen
     Raises:
         ConfigError: No such kind, a library is missing, or an option is wrong.
     """
-    found = tuple(entry_points(group=GROUP, name=kind))
-    if len(found) != 1:
-        kinds = ", ".join(sorted({point.name for point in entry_points(group=GROUP)}))
-        raise ConfigError(
-            f"backend {name!r}: kind {kind!r} is "
-            + ("ambiguous" if found else f"unknown; installed are {kinds}")
-        )
-    try:
-        backend = found[0].load()(name, options)
-    except ImportError as error:
-        raise ConfigError(
-            f"backend {name!r}: kind {kind!r} needs a library that is not installed",
-            hint=f"pip install 'confide[{'llamacpp' if kind == 'llamacpp' else 'enclave'}]'",
-        ) from error
+    build = cast(Callable[[str, Mapping[str, object]], object], load(BACKENDS, kind))
+    backend = build(name, options)
     if not isinstance(backend, Backend):
         raise ConfigError(f"backend {name!r}: kind {kind!r} is not a backend")
     return backend

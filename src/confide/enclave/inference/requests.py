@@ -7,13 +7,26 @@ share state between callers or change how it works for others.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
+from typing import Final
 
 from confide.enclave.inference.backend import BackendRequest, Operation
 from confide.enclave.inference.body import JSONBody
 from confide.enclave.inference.metering import usage_request
 from confide.errors import InvalidRequest
 
-__all__ = ["PreparedRequest", "prepare_request"]
+__all__ = ["CONTROL_FIELDS", "PreparedRequest", "prepare_request"]
+
+#: Fields that choose cached state, slots, other hosts or another caller's place. Refused for
+#: every engine, also for one that would ignore them: what a request may say does not depend
+#: on which backend happens to be healthy. Backends add their own, see `Backend.refused_fields`.
+CONTROL_FIELDS: Final = frozenset(
+    {
+        "cache_prompt", "cache_salt", "id_slot", "lora", "kv_transfer_params",
+        "ec_transfer_params", "bootstrap_host", "bootstrap_port", "bootstrap_room",
+        "session_params", "keep_alive",
+    }
+)  # fmt: skip
 
 
 class PreparedRequest:
@@ -63,7 +76,7 @@ def prepare_request(
     if stream and operation is Operation.EMBEDDINGS:
         raise InvalidRequest("embeddings cannot be streamed", param="stream")
     for name in fields:
-        if name in refused_fields:
+        if name in refused_fields or name in CONTROL_FIELDS:
             raise InvalidRequest(f"{name} controls the engine and cannot be set", param=name)
     _check_media(fields)
     changes: dict[str, object] = {}
@@ -71,9 +84,9 @@ def prepare_request(
         changes["model"] = backend_model
     asked = usage_request(fields) if stream else None
     changes |= asked or {}
-    if changes:
-        body = JSONBody(body.with_fields(changes))
-    request = BackendRequest(operation, backend_model, body.raw, body.fields, stream, isolation)
+    raw = body.with_fields(changes) if changes else body.raw
+    seen = MappingProxyType({**fields, **changes})
+    request = BackendRequest(operation, backend_model, raw, seen, stream, isolation)
     return PreparedRequest(request, strip_usage=asked is not None)
 
 
