@@ -27,6 +27,7 @@ from confide.wire.problems import Problem
 from confide.wire.usage import SignedStatement, UsageStatement
 
 START = 1_790_000_000.0
+GATEWAY = object()
 CHAT = "/v1/chat/completions"
 MESSAGES = [{"role": "user", "content": "the quick brown fox"}]
 
@@ -110,7 +111,7 @@ class Received:
 class Peer:
     """One HTTP request on ASGI, whose peer may leave when told."""
 
-    def __init__(self, app, method, path, headers, pieces=(), query=b""):
+    def __init__(self, app, method, path, headers, pieces=(), query=b"", slow=False):
         self.scope = {
             "type": "http",
             "http_version": "1.1",
@@ -130,7 +131,9 @@ class Peer:
             more = number + 1 < len(pieces)
             self.incoming.put_nowait({"type": "http.request", "body": piece, "more_body": more})
         self.status, self.headers, self.chunks = None, {}, []
-        self.first_chunk = asyncio.Event()
+        self.reading = asyncio.Event()
+        if not slow:
+            self.reading.set()
         self.complete = False
         self.task = asyncio.ensure_future(app(self.scope, self.receive, self.send))
 
@@ -146,7 +149,7 @@ class Peer:
             return
         if message.get("body"):
             self.chunks.append(message["body"])
-            self.first_chunk.set()
+            await self.reading.wait()
         self.complete = not message.get("more_body", False)
         if self.complete:
             self.leave()  # as servers do
@@ -206,8 +209,9 @@ class Bench:
         )
         return replace(base, **changes)
 
-    def sign(self, claims, *, key=None, typ=GRANT_TYPE, algorithm=ALGORITHM):
-        return jwt.encode(claims, key or self.gateway_key, algorithm, headers={"typ": typ})
+    def sign(self, claims, *, key=GATEWAY, typ=GRANT_TYPE, algorithm=ALGORITHM):
+        key = self.gateway_key if key is GATEWAY else key
+        return jwt.encode(claims, key, algorithm, headers={"typ": typ})
 
     def inner(self, body=None, *, method="POST", path=CHAT, raw=None, **changes):
         """An inner request; `changes` replace headers (None removes) or control data."""
@@ -247,9 +251,10 @@ class Bench:
         outer.update(changes.pop("outer", {}))
         headers = [(k, v) for k, v in outer.items() if v is not None]
         headers += changes.pop("more_headers", [])
+        slow = changes.pop("slow", False)
         assert not changes
         pieces = pieces if pieces is not None else list(sealed.chunks())
-        return Peer(self.app, "POST", "/v1/sealed", headers, pieces)
+        return Peer(self.app, "POST", "/v1/sealed", headers, pieces, slow=slow)
 
     async def ask(self, body=None, *, inner=None, **post):
         """Seal, send, and open the answer."""
