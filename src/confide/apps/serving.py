@@ -74,6 +74,7 @@ def serve(
     *,
     drain_s: int,
     startup_error: Callable[[], ConfideError | None],
+    protocol: type[BoundedProtocol] = BoundedProtocol,
 ) -> None:
     """Serve until a stop signal, then let open requests finish.
 
@@ -82,13 +83,14 @@ def serve(
         listener: A bound socket.
         drain_s: How long open requests may go on after the signal.
         startup_error: Returns why the application's lifespan refused to start.
+        protocol: Speaks HTTP; another one may word its refusals differently.
 
     Raises:
         ConfideError: The application did not start.
     """
     config = uvicorn.Config(
         app,
-        http=BoundedProtocol,
+        http=protocol,
         lifespan="on",
         ws="none",
         log_config=None,
