@@ -75,9 +75,11 @@ class Answer:
             delta["reasoning"] = reasoning
         return self._choice_chunk(delta)
 
-    def tool_delta(self, calls: Sequence[Mapping[str, object]]) -> dict[str, object]:
-        """One chunk with whole tool calls."""
-        indexed = [{"index": number, **call} for number, call in enumerate(calls)]
+    def tool_delta(
+        self, calls: Sequence[Mapping[str, object]], *, first: int = 0
+    ) -> dict[str, object]:
+        """One chunk with whole tool calls, numbered from `first`."""
+        indexed = [{"index": number, **call} for number, call in enumerate(calls, first)]
         return self._choice_chunk({"tool_calls": indexed})
 
     def _choice_chunk(self, delta: Mapping[str, object]) -> dict[str, object]:
