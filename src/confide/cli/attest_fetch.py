@@ -17,11 +17,12 @@ from confide.errors import GatewayError, TransportError
 from confide.wire.directory import MAX_DIRECTORY
 from confide.wire.media_types import DIRECTORY, EVIDENCE
 
-__all__ = ["Fetched", "Fetcher", "parse_url"]
+__all__ = ["MAX_EVIDENCE", "Fetched", "Fetcher", "parse_url"]
 
 _CONNECT_S = 5.0
 _READ_S = 15.0
-_MAX_EVIDENCE = 512 * 1024
+MAX_EVIDENCE = 512 * 1024
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def parse_url(url: str) -> str:
         parsed = httpx2.URL(url)
     except httpx2.InvalidURL:
         raise click.BadParameter("not a URL", param_hint="URL") from None
-    if parsed.scheme not in ("http", "https") or not parsed.host:
+    if parsed.scheme not in ("http", "https") or not parsed.host or "%" in parsed.host:
         raise click.BadParameter("must start with https:// or http://", param_hint="URL")
     if parsed.userinfo or parsed.query or parsed.fragment:
         raise click.BadParameter("only scheme, host, port and path belong here", param_hint="URL")
@@ -60,7 +61,10 @@ class Fetcher:
     def __init__(self, base_url: str) -> None:
         self._base_url = base_url
         self._client = httpx2.Client(
-            timeout=httpx2.Timeout(_READ_S, connect=_CONNECT_S), follow_redirects=False
+            timeout=httpx2.Timeout(_READ_S, connect=_CONNECT_S),
+            follow_redirects=False,
+            # A proxy of the environment cannot reach this machine's loopback addresses.
+            trust_env=httpx2.URL(base_url).host not in _LOOPBACK,
         )
 
     def __enter__(self) -> Fetcher:
@@ -80,7 +84,7 @@ class Fetcher:
 
     def evidence(self, document_sha256: bytes, nonce: bytes) -> Fetched:
         """Read the evidence for one key document that answers one challenge. See `directory`."""
-        return self._get(evidence_path(document_sha256, nonce), EVIDENCE, _MAX_EVIDENCE)
+        return self._get(evidence_path(document_sha256, nonce), EVIDENCE, MAX_EVIDENCE)
 
     def _get(self, path: str, media_type: str, limit: int) -> Fetched:
         # Compressed answers are refused: a small one could unpack to any size.
