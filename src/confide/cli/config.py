@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from confide.cli.output import emit
+from confide.cli.output import emit, talk
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -59,8 +59,9 @@ def config() -> None:
 def show(process: str | None, path: Path | None, enclave: Path | None, as_json: bool) -> None:
     """Print every value and where it came from; secrets are asterisks.
 
-    An origin is "flag", "environment NAME", "file PATH" or "default". The enclave takes
-    settings from its one measured file only, so it is shown when --enclave names that file.
+    An origin is "flag", "environment NAME", "file PATH" or "default". Without PROCESS,
+    shows the processes that this machine has settings for. The enclave takes settings
+    from its one measured file only, so it is shown when --enclave names that file.
 
     \b
     Example:
@@ -69,8 +70,7 @@ def show(process: str | None, path: Path | None, enclave: Path | None, as_json: 
       gateway  host     127.0.0.1  default
       gateway  port     9001       environment CONFIDE_GATEWAY__PORT
     """
-    tables = [process] if process else sorted(PROCESSES)
-    rows = [row for table in tables for row in _rows(table, path)]
+    rows = [row for table in _chosen(process, path) for row in _rows(table, path)]
     if enclave is not None:
         rows += _enclave_rows(enclave)
     emit(rows, as_json)
@@ -82,7 +82,7 @@ def show(process: str | None, path: Path | None, enclave: Path | None, as_json: 
 def check(path: Path | None, enclave: Path | None) -> None:
     """Validate every setting without starting anything.
 
-    Exits 0 if all processes could start with these settings, 1 with the first problem.
+    Exits 0 if every process that has settings here could start, 1 with the first problem.
 
     \b
     Example:
@@ -93,10 +93,22 @@ def check(path: Path | None, enclave: Path | None) -> None:
     from confide.config import sources
 
     sources.check_names(os.environ, {table: settings_class(table) for table in PROCESSES})
-    counted = {table: len(list(_rows(table, path))) for table in sorted(PROCESSES)}
+    counted = {table: len(list(_rows(table, path))) for table in _chosen(None, path)}
     if enclave is not None:
         counted["enclave"] = len(list(_enclave_rows(enclave)))
     emit([{"process": table, "settings": n, "result": "valid"} for table, n in counted.items()])
+
+
+def _chosen(process: str | None, path: Path | None) -> list[str]:
+    """The process that was named, or those with a setting; a lone machine has none."""
+    from confide.config import sources
+
+    if process is not None:
+        return [process]
+    chosen = [t for t in sorted(PROCESSES) if sources.is_configured(t, os.environ, path)]
+    for table in sorted(PROCESSES.keys() - set(chosen)):
+        talk(f"{table}: nothing is set here; see: confide config show {table}")
+    return chosen
 
 
 def _rows(table: str, path: Path | None) -> Iterator[dict[str, object]]:

@@ -37,6 +37,7 @@ __all__ = [
     "environment_names",
     "flatten",
     "home_directory",
+    "is_configured",
     "read_file",
     "resolve",
 ]
@@ -129,6 +130,15 @@ def read_file(path: Path) -> dict[str, dict[str, object]]:
                 hint=_nearest(name, TABLES),
             )
     return tables
+
+
+def is_configured(table: str, environment: Iterable[str], path: Path | None = None) -> bool:
+    """Say whether the environment or the settings file sets anything for one process."""
+    prefix = f"{PREFIX}{table.upper()}__"
+    path = config_file() if path is None else path
+    return any(name.startswith(prefix) for name in environment) or (
+        path is not None and table in read_file(path)
+    )
 
 
 def resolve(
@@ -309,6 +319,10 @@ def _explain(
         if entry["type"] == "extra_forbidden":
             problems.append(f"[{table}] has no setting {name!r}{source}")
             hint = hint or _nearest(name, (".".join(field) for field, _ in _fields(model)))
+        elif entry["type"] == "missing":
+            problems.append(f"[{table}] {name} is not set and has no default")
+            variable = f"{PREFIX}{table}__{name.replace('.', '__')}".upper()
+            hint = hint or f"set {variable}, or {name} under [{table}] in confide.toml"
         else:
             message = entry["msg"]
             problems.append(f"[{table}] {name}{source}: {message[:1].lower()}{message[1:]}")
