@@ -187,12 +187,16 @@ def check_kek(path: Path) -> Check:
 
 def check_port(port: int, room: str) -> Check:
     """The default port of one room is free on loopback."""
+    from confide.proxy.ports import holder_of
+
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except OSError:
-            detail = f"something listens on 127.0.0.1:{port}; it may be confide itself"
+            pid = holder_of("127.0.0.1", port)
+            holder = "a process of another user" if pid is None else f"process {pid}"
+            detail = f"{holder} listens on 127.0.0.1:{port}; it may be confide itself"
             return Check(f"port {port}", NOTE, detail, f"the port of the {room} is a setting")
     return Check(f"port {port}", OK, f"free, for the {room}")
 

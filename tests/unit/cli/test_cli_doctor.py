@@ -70,11 +70,13 @@ def test_a_kek_that_others_can_read_is_refused(tmp_path):
     assert doctor.check_kek(path).outcome == doctor.FAILED
 
 
-def test_an_occupied_port_is_noted():
+def test_an_occupied_port_is_noted_with_its_process():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
-        assert doctor.check_port(listener.getsockname()[1], "proxy").outcome == doctor.NOTE
+        check = doctor.check_port(listener.getsockname()[1], "proxy")
+    assert check.outcome == doctor.NOTE
+    assert str(os.getpid()) in check.detail
 
 
 def test_no_tee_device_means_simulated_evidence_only():
