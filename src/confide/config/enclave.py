@@ -110,6 +110,12 @@ class DoorSettings(_Table):
         4, ge=0, le=600, description="How long streams may finish after a stop signal."
     )
 
+    @model_validator(mode="after")
+    def _grace_ends_before_the_next_key(self) -> Self:
+        if self.key_grace_s > self.key_lifetime_s:
+            raise ValueError("key_grace_s must not be longer than key_lifetime_s")
+        return self
+
     @field_validator("gateway_public_key")
     @classmethod
     def _is_a_public_key(cls, value: str) -> str:

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from confide.crypto.xwing import PrivateKey
+from confide.errors import ConfigError
 from confide.wire.key_config import KeyConfig
 from confide.wire.key_document import KeyDocument
 from confide.wire.suites import XWING_SUITE
@@ -76,12 +77,18 @@ class Keyring:
         terms: What the key documents say.
         now: Unix time in seconds.
         lifetime_s: Age at which a new key replaces the current one.
-        grace_s: How long a replaced key still opens requests.
+        grace_s: How long a replaced key still opens requests; at most the lifetime, so that
+            no more than two keys live at one time.
+
+    Raises:
+        ConfigError: The grace is longer than the lifetime.
     """
 
     def __init__(
         self, terms: DocumentTerms, now: Callable[[], float], *, lifetime_s: int, grace_s: int
     ) -> None:
+        if grace_s > lifetime_s:
+            raise ConfigError("the grace of a key must not be longer than its lifetime")
         self._terms = terms
         self._now = now
         self._lifetime_s = lifetime_s

@@ -239,7 +239,7 @@ async def test_a_grant_with_a_wrong_claim_is_refused_without_detail(bench, chang
 async def test_a_grant_is_timely_for_60_s_with_10_s_of_leeway(
     bench, issued_s, lifetime_s, accepted
 ):
-    sealed, opener = bench.seal(bench.inner(CHAT_BODY))
+    sealed, _ = bench.seal(bench.inner(CHAT_BODY))
     issued = int(bench.clock()) + issued_s
     token = bench.sign(claims_of(bench, sealed, iat=issued, exp=issued + lifetime_s))
     got = await bench.post(sealed, token=token, request_id="r-1").result()
