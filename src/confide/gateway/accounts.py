@@ -175,11 +175,13 @@ class Accounts:
         """Count completed requests for which no enclave signed a statement (yet)."""
         request, statement = (
             tables.metadata.tables["requests"],
-            tables.metadata.tables["statements"],
+            tables.metadata.tables["usage_statements"],
         )
         query = (
             select(func.count())
-            .select_from(request.outerjoin(statement, statement.c.request_id == request.c.id))
+            .select_from(
+                request.outerjoin(statement, statement.c.request_id == request.c.request_id)
+            )
             .where(request.c.outcome == "complete", statement.c.request_id.is_(None))
         )
         with self._engine.connect() as connection:

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+from confide.gateway.grants import static_claims
 from confide.gateway.limits import KeyLimiter
 from confide.gateway.schema import connect
 from confide.identity.principal import Limits, Principal
@@ -30,14 +31,16 @@ class Caller:
 
     Attributes:
         principal: Who it is and what it may do. Replaced when the database changes.
+        claims: The part of its grants that is always the same.
         limiter: Its rate and streams. Kept.
         used_on: Unix midnight of the last day it was noted as used.
     """
 
-    __slots__ = ("limiter", "principal", "used_on")
+    __slots__ = ("claims", "limiter", "principal", "used_on")
 
     def __init__(self, principal: Principal, used_on: int) -> None:
         self.principal = principal
+        self.claims = static_claims(principal)
         self.limiter = KeyLimiter(principal.limits)
         self.used_on = used_on
 
@@ -108,6 +111,7 @@ class Callers:
         if caller is None:
             return Caller(principal, record.last_used_on or 0)
         caller.principal = principal
+        caller.claims = static_claims(principal)
         caller.limiter.change(principal.limits)
         return caller
 

@@ -37,11 +37,11 @@ COLUMNS: Final[dict[str, frozenset[str]]] = {
     "enclaves": frozenset({"url", "added_at"}),
     "requests": frozenset(
         {
-            "id", "domain", "key_id", "enclave", "started_at", "duration_ms", "bytes_up",
+            "request_id", "domain", "key_id", "enclave", "started_at", "duration_ms", "bytes_up",
             "bytes_down", "status", "outcome",
         }
     ),
-    "statements": frozenset(
+    "usage_statements": frozenset(
         {
             "boot_id", "seq", "request_id", "domain", "key_id", "started_at", "statement",
             "signature",

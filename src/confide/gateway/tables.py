@@ -62,7 +62,7 @@ enclaves = Table(
 requests = Table(
     "requests",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("request_id", Text, primary_key=True),
     Column("domain", Text, nullable=False),
     Column("key_id", Text, nullable=False),
     Column("enclave", Text, nullable=False),
@@ -76,8 +76,8 @@ requests = Table(
 )
 
 #: Statements the enclaves signed, byte for byte.
-statements = Table(
-    "statements",
+usage_statements = Table(
+    "usage_statements",
     metadata,
     Column("boot_id", Text, primary_key=True),
     Column("seq", Integer, primary_key=True, autoincrement=False),
@@ -87,7 +87,7 @@ statements = Table(
     Column("started_at", Integer, nullable=False),
     Column("statement", LargeBinary, nullable=False),
     Column("signature", LargeBinary, nullable=False),
-    Index("statements_by_time", "started_at"),
+    Index("usage_statements_by_time", "started_at"),
 )
 
 #: How far each enclave's chain of statements was followed, and why no further.

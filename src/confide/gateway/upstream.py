@@ -41,6 +41,7 @@ class Exchange(Protocol):
 
     status: int
     headers: list[tuple[bytes, bytes]]
+    complete: bool
 
     async def write(self, content: bytes) -> None:
         """Send the next piece of the body; waits while the enclave does not read."""

@@ -85,13 +85,13 @@ def test_migrating_twice_changes_nothing(path):
 
 def test_an_upgrade_that_fails_half_way_leaves_the_old_schema(path):
     migrate(path, revision="0001")
-    # `chains` is made after `requests` and `statements`, so two tables exist when it fails.
+    # `chains` is made after `requests` and `usage_statements`, so two tables exist when it fails.
     run(path, "CREATE TABLE chains (x)")
     with pytest.raises(ConfigError):
         migrate(path)
     assert inspect(path) is SchemaState.OLDER
     names = {row[0] for row in run(path, "SELECT name FROM sqlite_master")}
-    assert not {"requests", "statements"} & names
+    assert not {"requests", "usage_statements"} & names
 
 
 def test_a_killed_upgrade_leaves_the_old_schema_and_can_be_repeated(path):
@@ -129,7 +129,7 @@ def test_a_newer_schema_is_neither_served_nor_migrated(path):
 @pytest.mark.parametrize(
     "damage",
     [
-        "DROP TABLE statements",
+        "DROP TABLE usage_statements",
         "ALTER TABLE requests DROP COLUMN outcome",
         "DROP TABLE alembic_version",
         "DELETE FROM alembic_version",

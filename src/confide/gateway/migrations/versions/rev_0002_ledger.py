@@ -13,7 +13,7 @@ def upgrade() -> None:
     """Make the tables."""
     op.create_table(
         "requests",
-        sa.Column("id", sa.Text, primary_key=True),
+        sa.Column("request_id", sa.Text, primary_key=True),
         sa.Column("domain", sa.Text, nullable=False),
         sa.Column("key_id", sa.Text, nullable=False),
         sa.Column("enclave", sa.Text, nullable=False),
@@ -26,7 +26,7 @@ def upgrade() -> None:
     )
     op.create_index("requests_by_time", "requests", ["started_at"])
     op.create_table(
-        "statements",
+        "usage_statements",
         sa.Column("boot_id", sa.Text, primary_key=True),
         sa.Column("seq", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("request_id", sa.Text, nullable=False),
@@ -36,7 +36,7 @@ def upgrade() -> None:
         sa.Column("statement", sa.LargeBinary, nullable=False),
         sa.Column("signature", sa.LargeBinary, nullable=False),
     )
-    op.create_index("statements_by_time", "statements", ["started_at"])
+    op.create_index("usage_statements_by_time", "usage_statements", ["started_at"])
     op.create_table(
         "chains",
         sa.Column("boot_id", sa.Text, primary_key=True),

@@ -1,0 +1,142 @@
+"""Build the gateway from its settings, and serve it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from confide.config.gateway import GatewaySettings
+from confide.errors import ConfigError
+from confide.gateway.addresses import enclave_url
+from confide.gateway.admission import Admission
+from confide.gateway.app import GatewayApp, Parts
+from confide.gateway.callers import Callers
+from confide.gateway.directory import DirectoryRoutes
+from confide.gateway.grants import GrantSigner
+from confide.gateway.instruments import Instruments
+from confide.gateway.ledger import Ledger
+from confide.gateway.metering import UsageCollector
+from confide.gateway.registry import Registry
+from confide.gateway.sealed import SealedRoute
+from confide.gateway.server import Listening, listen, make_server
+from confide.gateway.setup import GatewayState, open_state
+from confide.gateway.upstream import EnclaveUpstream
+from confide.identity.principal import Limits
+from confide.telemetry import logs
+
+__all__ = ["build_gateway", "serve_gateway"]
+
+
+def build_gateway(
+    settings: GatewaySettings,
+    *,
+    now: Callable[[], float] = time.time,  # noqa: TID251 - composition root
+) -> GatewayApp:
+    """Wire the gateway. Opens the database; nothing runs before the server starts it.
+
+    Args:
+        settings: The gateway's settings.
+        now: Unix seconds.
+
+    Raises:
+        ConfigError: A file or URL in the settings cannot be used.
+    """
+    state = open_state(settings)
+    core = _Core.of(settings, state, now)
+    registry = core.registry
+    registry.want("settings", [enclave_url(url) for url in settings.enclaves])
+    burst = settings.burst or 2 * settings.requests_per_minute
+    callers = Callers(
+        state.database,
+        Limits(settings.requests_per_minute, burst, settings.concurrent_streams),
+        on_enclaves=lambda urls: registry.want("database", urls),
+    )
+    admission = Admission(callers, core.ledger, state.pepper, now=now, monotonic=time.monotonic)
+    sealed = SealedRoute(
+        admission=admission,
+        registry=registry,
+        grants=core.grants,
+        ledger=core.ledger,
+        instruments=core.instruments,
+        now=now,
+        monotonic=time.monotonic,
+        max_bytes=settings.sealed_body_limit,
+        idle_s=settings.upload_timeout_s,
+    )
+    directory = DirectoryRoutes(
+        registry,
+        monotonic=time.monotonic,
+        per_minute=settings.evidence_per_minute,
+        total_per_minute=settings.evidence_total_per_minute,
+    )
+    return GatewayApp(
+        Parts(
+            sealed=sealed,
+            directory=directory,
+            admission=admission,
+            callers=callers,
+            registry=registry,
+            ledger=core.ledger,
+            instruments=core.instruments,
+            metrics_clients=frozenset(settings.metrics_clients),
+            now=now,
+        )
+    )
+
+
+def serve_gateway(settings: GatewaySettings) -> None:
+    """Serve until a stop signal; answers in flight finish, new connections are refused.
+
+    Raises:
+        ConfigError: Settings, files or the address cannot be used.
+    """
+    logs.configure(settings.log_level, sys.stderr)
+    where = Listening(
+        settings.host,
+        settings.port,
+        settings.shutdown_timeout_s,
+        settings.trusted_proxies,
+        str(settings.tls_certificate_file) if settings.tls_certificate_file else None,
+        str(settings.tls_key_file) if settings.tls_key_file else None,
+    )
+    listener = listen(where)
+    try:
+        server = make_server(build_gateway(settings), where)
+        server.run(sockets=[listener])
+    finally:
+        listener.close()
+    if not server.started:
+        raise ConfigError("the gateway did not start", hint="its log on standard error says why")
+
+
+@dataclass(frozen=True)
+class _Core:
+    """What the parts share."""
+
+    ledger: Ledger
+    grants: GrantSigner
+    registry: Registry
+    instruments: Instruments
+
+    @classmethod
+    def of(cls, settings: GatewaySettings, state: GatewayState, now: Callable[[], float]) -> _Core:
+        ledger = Ledger(state.database, capacity=settings.ledger_rows)
+        grants = GrantSigner(state.grant_key)
+        collector = UsageCollector(ledger, grants, now=now)
+        registry = Registry(
+            poll_s=settings.poll_s,
+            now=now,
+            make_upstream=lambda url: EnclaveUpstream(url, idle_s=settings.answer_timeout_s),
+            companions=(collector.follow,),
+        )
+        instruments = Instruments(
+            enclaves_healthy=lambda: registry.healthy,
+            enclaves_known=lambda: len(registry.enclaves),
+            ledger_pending=lambda: ledger.pending,
+            ledger_failing=lambda: ledger.failing,
+            fields_dropped=logs.dropped_total,
+        )
+        collector.on_batch = instruments.statements
+        return cls(ledger, grants, registry, instruments)

@@ -1,0 +1,212 @@
+"""The gateway as one ASGI callable: routes, refusals and life cycle on one page.
+
+Written by hand, without a framework: the hot path costs what it does and nothing else. Every
+answer, refusals included, carries `confide-request-id`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from math import ceil
+from typing import Final
+
+from confide.errors import (
+    AuthenticationError,
+    ConfideError,
+    GatewayError,
+    NoEnclaveAvailable,
+    RateLimited,
+    RouteNotFound,
+)
+from confide.gateway.admission import Admission
+from confide.gateway.callers import Callers
+from confide.gateway.directory import EVIDENCE_PATH, DirectoryRoutes
+from confide.gateway.instruments import Instruments
+from confide.gateway.ledger import Ledger
+from confide.gateway.registry import Registry
+from confide.gateway.relay import Message, Receive, Send
+from confide.gateway.request_ids import request_id as new_request_id
+from confide.gateway.sealed import Head, SealedRoute
+from confide.telemetry.logs import event
+from confide.telemetry.metrics import CONTENT_TYPE
+from confide.wire.media_types import DIRECTORY, EVIDENCE, PROBLEM
+from confide.wire.metadata import REQUEST_ID_HEADER
+from confide.wire.problems import problem_for
+
+__all__ = ["MAX_HEADERS", "GatewayApp", "Parts"]
+
+#: Longest outer header section, in bytes.
+MAX_HEADERS: Final = 64 * 1024
+
+_SEALED_PATH: Final = "/v1/sealed"
+_KEYS_PATH: Final = "/.well-known/confide/keys"
+_KEY_PATH: Final = "/v1/key"
+_REQUEST_ID: Final = REQUEST_ID_HEADER.encode()
+_NO_STORE: Final = (b"cache-control", b"no-store")
+_CALLERS_S: Final = 0.5  # a revoked key works no longer than this
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the application is made of; wired by `confide.apps.gateway`."""
+
+    sealed: SealedRoute
+    directory: DirectoryRoutes
+    admission: Admission
+    callers: Callers
+    registry: Registry
+    ledger: Ledger
+    instruments: Instruments
+    metrics_clients: frozenset[str]
+    now: Callable[[], float]
+
+
+class GatewayApp:
+    """The ASGI application."""
+
+    def __init__(self, parts: Parts) -> None:
+        self.parts = parts
+        self._following: asyncio.Task[None] | None = None
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Serve one request, or the life cycle."""
+        if scope["type"] == "http":
+            await self._serve(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._live(receive, send)
+
+    async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
+        request_id = new_request_id(self.parts.now)
+        headers: list[tuple[bytes, bytes]] = scope["headers"]
+        try:
+            if sum(len(name) + len(value) for name, value in headers) > MAX_HEADERS:
+                raise GatewayError("the headers are too long", status=431, code="headers-too-large")
+            if scope["path"] == _SEALED_PATH:
+                _only(scope, "POST")
+                await self.parts.sealed(headers, receive, send, request_id)
+            else:
+                kind, content = await self._look_up(scope, headers)
+                await _answer(
+                    send, 200, kind, content, [(_REQUEST_ID, request_id.encode()), _NO_STORE]
+                )
+        except ConfideError as error:
+            await self._refuse(send, error, request_id)
+
+    async def _look_up(
+        self, scope: Message, headers: list[tuple[bytes, bytes]]
+    ) -> tuple[str, bytes]:
+        path: str = scope["path"]
+        parts = self.parts
+        address = scope["client"][0] if scope.get("client") else ""
+        if path == "/metrics" and not parts.metrics_clients & {address, "*"}:
+            raise RouteNotFound("there is no such route")
+        if path not in _LOOK_UPS and not path.startswith(EVIDENCE_PATH):
+            raise RouteNotFound("there is no such route")
+        _only(scope, "GET")
+        if path == _KEYS_PATH:
+            return DIRECTORY, await parts.directory.keys()
+        if path == _KEY_PATH:
+            return "application/json", self._key(headers)
+        if path == "/healthz":
+            return "application/json", self._health()
+        if path == "/metrics":
+            return CONTENT_TYPE, parts.instruments.render()
+        query: bytes = scope.get("query_string", b"")
+        return EVIDENCE, await parts.directory.evidence(path, query, address)
+
+    def _key(self, headers: list[tuple[bytes, bytes]]) -> bytes:
+        parts = self.parts
+        caller = parts.admission.recognise(Head.read(headers).authorization)
+        principal = caller.principal
+        return _json(
+            {
+                "key_id": principal.key_id,
+                "domain": principal.domain,
+                "models": list(principal.models),
+                "operations": list(principal.operations),
+                "usage": principal.usage,
+                "expires_at": principal.expires_at,
+                "limits": asdict(principal.limits),
+                "remaining": {
+                    "requests": parts.admission.remaining(caller),
+                    "streams": max(0, principal.limits.max_streams - caller.limiter.streams),
+                },
+            }
+        )
+
+    def _health(self) -> bytes:
+        parts = self.parts
+        healthy = parts.registry.healthy
+        status = "ok" if healthy else "no-enclave"
+        if parts.ledger.full:
+            status = "ledger-unavailable"
+        return _json(
+            {"status": status, "enclaves": healthy, "ledger_failing": parts.ledger.failing}
+        )
+
+    async def _refuse(self, send: Send, error: ConfideError, request_id: str) -> None:
+        problem = problem_for(error, request_id=request_id)
+        headers = [(_REQUEST_ID, request_id.encode()), _NO_STORE]
+        if isinstance(error, RateLimited):
+            headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after))))
+        elif isinstance(error, NoEnclaveAvailable):
+            headers.append((b"retry-after", b"1"))
+        elif isinstance(error, AuthenticationError):
+            headers.append((b"www-authenticate", b'Bearer realm="confide"'))
+        self.parts.instruments.refused(problem.code)
+        await _answer(send, problem.status, PROBLEM, problem.encode(), headers)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        self._start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self._stop()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    def _start(self) -> None:
+        self.parts.ledger.start()
+        self.parts.registry.start()
+        self._following = asyncio.ensure_future(self._follow())
+
+    async def _stop(self) -> None:
+        parts = self.parts
+        if self._following is not None:
+            self._following.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._following
+        await parts.registry.stop()
+        # Last: rows of the streams that just ended are still in the queue.
+        lost = await asyncio.to_thread(parts.ledger.stop)
+        parts.callers.close()
+        event("gateway-stopped", dropped=lost)
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(_CALLERS_S)
+            if self.parts.callers.refresh():
+                event("accounts-reloaded", count=len(self.parts.callers))
+
+
+_LOOK_UPS: Final = frozenset({_KEYS_PATH, _KEY_PATH, "/healthz", "/metrics"})
+
+
+def _only(scope: Message, method: str) -> None:
+    if scope["method"] != method:
+        raise GatewayError(f"this route answers {method}", status=405, code="method-not-allowed")
+
+
+def _json(members: dict[str, object]) -> bytes:
+    return json.dumps(members, separators=(",", ":")).encode()
+
+
+async def _answer(
+    send: Send, status: int, kind: str, content: bytes, headers: Sequence[tuple[bytes, bytes]]
+) -> None:
+    own = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(content))]
+    await send({"type": "http.response.start", "status": status, "headers": [*own, *headers]})
+    await send({"type": "http.response.body", "body": content})

@@ -1,0 +1,330 @@
+"""Know the enclaves: their key documents, their key ids, and whether they answer.
+
+Each enclave is asked every few seconds for its health and its directory. It is offered to
+clients while both answer; after two failures in a row it is ejected, and readmitted by the next
+success. Documents it served earlier in the same boot stay routable until they expire, because
+clients seal to them during the grace after a rotation.
+
+The gateway does not verify evidence. It could not speak for it: clients verify, and a
+gateway that lies about a document only makes them refuse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Final
+from urllib.parse import urlsplit
+
+from confide.errors import ConfideError, KeyConfigError, NoEnclaveAvailable, TransportError
+from confide.gateway.upstream import EnclaveUpstream, Headers, Upstream
+from confide.telemetry.logs import event
+from confide.wire.directory import Directory, Replica
+from confide.wire.key_document import KeyDocument
+
+__all__ = ["Enclave", "Registry", "fetch"]
+
+_KEYS: Final = b"/.well-known/confide/keys"
+_HEALTH: Final = b"/healthz"
+_TIMEOUT_S: Final = 5.0
+_MAX_DIRECTORY: Final = 2 * 1024 * 1024
+_MAX_DOCUMENTS: Final = 16
+_FAILURES: Final = 2
+_RETRY_S: Final = 0.5
+_REFRESH_PAUSE_S: Final = 0.25
+
+
+async def fetch(
+    upstream: Upstream,
+    method: bytes,
+    target: bytes,
+    *,
+    headers: Headers = (),
+    body: bytes = b"",
+    limit: int = 64 * 1024,
+) -> bytes:
+    """Make one small request to an enclave.
+
+    Returns:
+        The body of a 2xx answer.
+
+    Raises:
+        NoEnclaveAvailable: No connection.
+        TransportError: No answer within 5 s, another status, or a body over `limit` bytes.
+    """
+    try:
+        async with asyncio.timeout(_TIMEOUT_S):
+            exchange = await upstream.open(method, target, headers, body, length=len(body))
+            try:
+                await exchange.head()
+                content = await exchange.read(limit)
+            finally:
+                exchange.close()
+    except TimeoutError:
+        raise TransportError("the enclave did not answer in time", code="enclave-slow") from None
+    if not 200 <= exchange.status < 300:
+        raise TransportError(f"the enclave answered {exchange.status}", code="enclave-refused")
+    return content
+
+
+class Enclave:
+    """One enclave.
+
+    Attributes:
+        url: Base URL.
+        name: Host and port, for logs.
+        upstream: The way to it.
+        healthy: Whether it is offered to clients.
+        document: Its newest key document, or None before the first answer.
+        replica: What it says of itself, byte for byte.
+    """
+
+    def __init__(self, url: str, upstream: EnclaveUpstream) -> None:
+        self.url = url
+        self.name = urlsplit(url).netloc
+        self.upstream = upstream
+        self.healthy = False
+        self.document: KeyDocument | None = None
+        self.replica: Replica | None = None
+        self.failures = 0
+        self.refreshing: asyncio.Task[None] | None = None
+        self.refreshed = -1.0  # loop time of the last refresh that a request caused
+        self._documents: OrderedDict[str, KeyDocument] = OrderedDict()
+        self._answered = asyncio.Event()
+        self._due = asyncio.Event()
+
+    def holds(self, document: str, key_id: int, now: float) -> bool:
+        """Whether a document (hexadecimal SHA-256) is this enclave's and lists the key id."""
+        known = self._documents.get(document)
+        return known is not None and key_id in _key_ids(known) and now < known.not_after + _GRACE_S
+
+    def knows(self, document: str) -> bool:
+        """Whether a document was served by this enclave in this boot."""
+        return document in self._documents
+
+    def has_key(self, key_id: int) -> bool:
+        """Whether the newest document lists the key id."""
+        return self.document is not None and key_id in _key_ids(self.document)
+
+    def accept(self, replica: Replica, document: KeyDocument) -> bool:
+        """Take what the enclave says of itself.
+
+        Returns:
+            Whether anything changed.
+        """
+        changed = replica != self.replica
+        if self.document is not None and self.document.boot_id != document.boot_id:
+            self._documents.clear()  # its old keys died with the old process
+            self.upstream.drop_idle()
+        self._documents[document.sha256_hex] = document
+        while len(self._documents) > _MAX_DOCUMENTS:
+            self._documents.popitem(last=False)
+        self.replica, self.document = replica, document
+        return changed
+
+    def note_answer(self) -> None:
+        """Say that an answer ended: there may be a usage statement."""
+        self._answered.set()
+
+    async def answered(self, timeout_s: float) -> None:
+        """Wait until an answer ended, or for so long."""
+        await _wait(self._answered, timeout_s)
+
+    def poll_soon(self) -> None:
+        """Ask for health and documents now instead of at the next turn."""
+        self._due.set()
+
+    async def due(self, timeout_s: float) -> None:
+        """Wait for the next turn."""
+        await _wait(self._due, timeout_s)
+
+
+#: A key is accepted for so long after its document expired (protocol section 3).
+_GRACE_S: Final = 3600
+
+
+def _key_ids(document: KeyDocument) -> frozenset[int]:
+    return frozenset(config.key_id for config in document.key_configs)
+
+
+async def _wait(flag: asyncio.Event, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await flag.wait()
+    except TimeoutError:
+        pass
+    flag.clear()
+
+
+class Registry:
+    """All enclaves of this gateway."""
+
+    def __init__(
+        self,
+        *,
+        poll_s: float,
+        now: Callable[[], float],
+        make_upstream: Callable[[str], EnclaveUpstream] = EnclaveUpstream,
+        companions: Sequence[Callable[[Enclave], Awaitable[None]]] = (),
+    ) -> None:
+        """Start with no enclave.
+
+        Args:
+            poll_s: Seconds between two polls of one enclave.
+            now: Unix seconds.
+            make_upstream: How to reach a base URL.
+            companions: Coroutines that run beside each enclave for as long as it is here.
+        """
+        self._poll_s = poll_s
+        self._now = now
+        self._make_upstream = make_upstream
+        self._companions = companions
+        self._wanted: dict[str, tuple[str, ...]] = {}
+        self._enclaves: dict[str, Enclave] = {}
+        self._tasks: dict[str, list[asyncio.Task[None]]] = {}
+        self._directory: bytes | None = None
+        self._running = False
+
+    @property
+    def enclaves(self) -> tuple[Enclave, ...]:
+        """All enclaves, in the order they were added."""
+        return tuple(self._enclaves.values())
+
+    @property
+    def healthy(self) -> int:
+        """How many enclaves are offered."""
+        return sum(enclave.healthy for enclave in self._enclaves.values())
+
+    def want(self, source: str, urls: Iterable[str]) -> None:
+        """Set the enclaves that one source (settings, database) names.
+
+        Once started, polls new ones and stops polling those that no source names any more;
+        answers in flight finish.
+        """
+        self._wanted[source] = tuple(urls)
+        wanted = dict.fromkeys(url for urls in self._wanted.values() for url in urls)
+        for url in [url for url in self._enclaves if url not in wanted]:
+            self._remove(url)
+        for url in wanted:
+            if url not in self._enclaves:
+                self._add(url)
+
+    def start(self) -> None:
+        """Begin to poll; needs a running loop."""
+        self._running = True
+        for url, enclave in self._enclaves.items():
+            self._begin(url, enclave)
+
+    async def stop(self) -> None:
+        """Stop polling and close every connection."""
+        self._running = False
+        tasks = [task for tasks in self._tasks.values() for task in tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for enclave in self._enclaves.values():
+            enclave.upstream.close()
+        self._enclaves.clear()
+        self._tasks.clear()
+
+    def directory(self) -> bytes:
+        """Return the directory of all healthy enclaves, each document once."""
+        if self._directory is None:
+            replicas = {
+                enclave.document.sha256: enclave.replica
+                for enclave in self._enclaves.values()
+                if enclave.healthy and enclave.document and enclave.replica
+            }
+            self._directory = Directory(tuple(replicas.values())).encode()
+        return self._directory
+
+    def refresh(self, enclave: Enclave) -> None:
+        """Poll an enclave at once, because a request found its keys out of date."""
+        now = asyncio.get_running_loop().time()
+        if enclave.refreshing is not None or enclave.url not in self._enclaves:
+            return
+        if now - enclave.refreshed >= _REFRESH_PAUSE_S:  # a caller cannot make us poll without end
+            enclave.refreshed = now
+            enclave.refreshing = asyncio.ensure_future(self._refresh(enclave))
+
+    async def settled(self, timeout_s: float) -> None:
+        """Wait until no refresh is under way, so that the directory is not older than a refusal."""
+        waiting = [e.refreshing for e in self._enclaves.values() if e.refreshing is not None]
+        if waiting:
+            await asyncio.wait(waiting, timeout=timeout_s)
+
+    def unreachable(self, enclave: Enclave) -> None:
+        """Eject an enclave that refused a connection; the next successful poll readmits it."""
+        self._eject(enclave, "enclave-unreachable")
+        enclave.poll_soon()
+
+    async def poll(self, enclave: Enclave) -> None:
+        """Ask one enclave for its health and its directory."""
+        try:
+            await fetch(enclave.upstream, b"GET", _HEALTH)
+            raw = await fetch(enclave.upstream, b"GET", _KEYS, limit=_MAX_DIRECTORY)
+            replicas = Directory.parse(raw).replicas
+            if len(replicas) != 1:
+                raise KeyConfigError("an enclave's directory has one replica")
+            document = KeyDocument.parse(replicas[0].document)
+        except ConfideError as error:
+            enclave.failures += 1
+            if enclave.failures >= _FAILURES or isinstance(error, NoEnclaveAvailable):
+                self._eject(enclave, error.code)
+            return
+        enclave.failures = 0
+        if enclave.accept(replicas[0], document) or not enclave.healthy:
+            self._directory = None
+        if not enclave.healthy:
+            enclave.healthy = True
+            event(
+                "enclave-admitted",
+                enclave=enclave.name,
+                document_sha256=document.sha256_hex,
+                boot_id=document.boot_id,
+            )
+
+    def _add(self, url: str) -> None:
+        enclave = Enclave(url, self._make_upstream(url))
+        self._enclaves[url] = enclave
+        if self._running:
+            self._begin(url, enclave)
+
+    def _begin(self, url: str, enclave: Enclave) -> None:
+        work: list[Awaitable[None]] = [self._watch(enclave)]
+        work += [companion(enclave) for companion in self._companions]
+        self._tasks[url] = [asyncio.ensure_future(one) for one in work]
+        for task in self._tasks[url]:
+            task.add_done_callback(_report)
+
+    def _remove(self, url: str) -> None:
+        enclave = self._enclaves.pop(url)
+        for task in self._tasks.pop(url, ()):
+            task.cancel()
+        enclave.upstream.drop_idle()
+        self._directory = None
+        event("enclave-removed", enclave=enclave.name)
+
+    def _eject(self, enclave: Enclave, code: str) -> None:
+        if enclave.healthy:
+            enclave.healthy = False
+            self._directory = None
+            event("enclave-ejected", level="warning", enclave=enclave.name, code=code)
+
+    async def _watch(self, enclave: Enclave) -> None:
+        while True:
+            await self.poll(enclave)
+            await enclave.due(_RETRY_S if enclave.failures else self._poll_s)
+
+    async def _refresh(self, enclave: Enclave) -> None:
+        try:
+            await self.poll(enclave)
+        finally:
+            enclave.refreshing = None
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    # Nobody awaits these tasks while they run; a defect in one must not pass in silence.
+    if not task.cancelled() and (error := task.exception()) is not None:
+        event("task-died", level="error", error=type(error).__name__)

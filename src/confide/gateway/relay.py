@@ -1,0 +1,220 @@
+"""Copy a sealed request to its enclave and the sealed answer back, reading neither.
+
+Bytes go on as they come, in both directions at once, and each side waits for the other: at
+most `HIGH_WATER` bytes per direction stay here. The only bytes that are looked at are the clear
+prefix (header and encapsulated key), because the grant names its digest.
+
+While the answer is under way a second task reads from the caller: first the rest of the body,
+then nothing, until the caller goes. When it goes, the enclave's connection is aborted at once,
+before the first byte of the answer as well as in the middle.
+
+If the enclave dies in the middle of an answer, the caller's connection is cut too, so that
+HTTP shows what the sealed stream shows anyway: this is not the end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final, TypeAlias
+
+from confide.errors import GatewayError, RequestTooLarge, StreamError, TransportError
+from confide.gateway.upstream import Exchange, Headers, Upstream
+from confide.wire.envelope import HEADER_LENGTH, RequestHeader, prefix_length
+from confide.wire.metadata import RESPONSE_HEADERS
+
+__all__ = ["CallerGone", "Receive", "Relay", "Send", "Upload"]
+
+Message: TypeAlias = MutableMapping[str, Any]
+Receive: TypeAlias = Callable[[], Awaitable[Message]]
+Send: TypeAlias = Callable[[Message], Awaitable[None]]
+
+#: The server writes its own date and framing.
+_PASSED: Final = frozenset(
+    name.encode() for name in RESPONSE_HEADERS - {"date", "transfer-encoding", "confide-request-id"}
+)
+
+
+class CallerGone(Exception):
+    """The caller closed its connection."""
+
+
+class Upload:
+    """The body of a request, piece by piece, counted.
+
+    Attributes:
+        length: What content-length said, or None.
+        count: Bytes received so far.
+        complete: Whether all of it was received.
+    """
+
+    __slots__ = ("_idle_s", "_max", "_receive", "complete", "count", "held", "length")
+
+    def __init__(
+        self, receive: Receive, *, length: int | None, max_bytes: int, idle_s: float
+    ) -> None:
+        self._receive = receive
+        self._max = max_bytes
+        self._idle_s = idle_s
+        self.length = length
+        self.count = 0
+        self.complete = False
+        self.held = b""
+
+    async def prefix(self) -> bytes:
+        """Receive until the clear prefix is there; more may have come with it.
+
+        Returns:
+            Header and encapsulated key, and nothing else.
+
+        Raises:
+            CallerGone: The caller closed its connection.
+            RequestTooLarge: More than the maximum.
+            GatewayError: 408, the caller stopped sending.
+            StreamError: The body ended before the prefix.
+            KeyConfigError: The header names a KEM that does not exist here.
+        """
+        await self._hold(HEADER_LENGTH)
+        length = prefix_length(RequestHeader.parse(self.held[:HEADER_LENGTH]))
+        await self._hold(length)
+        return self.held[:length]
+
+    def take(self) -> bytes:
+        """Hand out what was held back."""
+        held, self.held = self.held, b""
+        return held
+
+    async def piece(self) -> bytes:
+        """Receive the next piece; it may be empty.
+
+        Raises:
+            CallerGone: The caller closed its connection.
+            RequestTooLarge: More than the maximum.
+            GatewayError: 408, the caller stopped sending.
+        """
+        try:
+            async with asyncio.timeout(self._idle_s):
+                message = await self._receive()
+        except TimeoutError:
+            raise GatewayError(
+                "the request body stopped coming", status=408, code="request-timeout"
+            ) from None
+        if message["type"] == "http.disconnect":
+            raise CallerGone
+        content: bytes = message.get("body", b"")
+        self.complete = not message.get("more_body", False)
+        self.count += len(content)
+        if self.count > self._max:
+            raise RequestTooLarge(f"a sealed request has at most {self._max} bytes")
+        return content
+
+    async def gone(self) -> None:
+        """Wait until the caller closes its connection."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def _hold(self, count: int) -> None:
+        while len(self.held) < count:
+            if self.complete:
+                raise StreamError("the sealed request is cut short")
+            self.held += await self.piece()
+
+
+class Relay:
+    """One request on its way. Use once.
+
+    Attributes:
+        status: What the caller was answered, or 0 if nothing.
+        bytes_down: Bytes of the answer handed to the caller's connection.
+        outcome: "complete", "refused" (the enclave answered with an error status),
+            "cancelled" (the caller went) or "failed" (the enclave went).
+    """
+
+    __slots__ = ("_cause", "_send", "_task", "_upload", "bytes_down", "outcome", "status")
+
+    def __init__(self, upload: Upload, send: Send) -> None:
+        self._upload = upload
+        self._send = send
+        self._task: asyncio.Task[Any] | None = None
+        self._cause: Exception | None = None
+        self.status = 0
+        self.bytes_down = 0
+        self.outcome = "failed"
+
+    async def run(self, upstream: Upstream, target: bytes, headers: Headers, own: Headers) -> None:
+        """Copy both ways until one side is done.
+
+        Args:
+            upstream: The enclave.
+            target: Path at the enclave.
+            headers: Headers for the enclave, without framing.
+            own: Headers of ours to add to the answer.
+
+        Raises:
+            NoEnclaveAvailable: No connection to the enclave; nothing was answered.
+            TransportError: The enclave went before it answered.
+            GatewayError: The upload was too large or stopped, before an answer.
+        """
+        exchange = await upstream.open(
+            b"POST", target, headers, self._upload.take(), length=self._upload.length
+        )
+        self._task = asyncio.current_task()
+        side = asyncio.ensure_future(self._from_caller(exchange))
+        try:
+            await self._to_caller(exchange, own, side)
+        except asyncio.CancelledError:
+            if self._cause is None:
+                raise  # the server is stopping
+            self._stopped()
+        except TransportError:
+            if self.status == 0:
+                raise
+            self.outcome = "failed"
+        finally:
+            side.cancel()
+            exchange.close()
+
+    async def _from_caller(self, exchange: Exchange) -> None:
+        upload = self._upload
+        try:
+            while not upload.complete:
+                content = await upload.piece()
+                if content:
+                    await exchange.write(content)
+            await exchange.end()
+            await upload.gone()
+        except (GatewayError, CallerGone) as error:
+            self._cause = error
+        else:
+            self._cause = CallerGone()
+        exchange.close()  # now, not when the other task gets its turn
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _to_caller(
+        self, exchange: Exchange, own: Headers, side: asyncio.Future[None]
+    ) -> None:
+        await exchange.head()
+        headers = [pair for pair in exchange.headers if pair[0] in _PASSED]
+        status = exchange.status
+        send = self._send
+        await send({"type": "http.response.start", "status": status, "headers": [*headers, *own]})
+        self.status = status
+        more = True
+        while more:
+            content = await exchange.chunk()
+            self.bytes_down += len(content)
+            more = bool(content) and not exchange.complete
+            if not more:
+                # From here on the server reports our own end as a disconnect.
+                side.cancel()
+                self.outcome = "complete" if status < 400 else "refused"
+            await send({"type": "http.response.body", "body": content, "more_body": more})
+
+    def _stopped(self) -> None:
+        if self._task is not None:
+            self._task.uncancel()
+        if isinstance(self._cause, CallerGone):
+            self.outcome = "cancelled"
+        elif self.status == 0 and self._cause is not None:
+            raise self._cause

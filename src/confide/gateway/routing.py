@@ -1,0 +1,50 @@
+"""Pick the enclave a request was sealed to: by its document, and by byte 0.
+
+A request can be opened only by the enclave that holds the key, so there is nothing to
+balance here: the client chose when it sealed. A request whose enclave is unknown is answered
+with a key problem, which tells the client to fetch the directory, verify and seal again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from confide.errors import KeyConfigError, NoEnclaveAvailable
+from confide.gateway.registry import Enclave
+
+__all__ = ["pick"]
+
+
+def pick(
+    enclaves: Sequence[Enclave], *, document: bytes | None, key_id: int, now: float
+) -> Enclave:
+    """Find the enclave.
+
+    Args:
+        enclaves: All enclaves of this gateway, healthy or not.
+        document: Value of the `confide-document` header, 64 hexadecimal digits, or None.
+        key_id: First byte of the sealed request.
+        now: Unix seconds.
+
+    Raises:
+        KeyConfigError: No enclave served this document, it does not list this key id, or
+            without a document the key id is not unambiguous.
+        NoEnclaveAvailable: The enclave is known but does not answer, or none does.
+    """
+    if document is not None:
+        return _by_document(enclaves, document.decode("latin-1").lower(), key_id, now)
+    if not any(enclave.healthy for enclave in enclaves):
+        raise NoEnclaveAvailable("no enclave answers right now")
+    found = [enclave for enclave in enclaves if enclave.healthy and enclave.has_key(key_id)]
+    if len(found) != 1:
+        raise KeyConfigError("the key id names no enclave, or more than one")
+    return found[0]
+
+
+def _by_document(enclaves: Sequence[Enclave], document: str, key_id: int, now: float) -> Enclave:
+    for enclave in enclaves:
+        if enclave.holds(document, key_id, now):
+            if not enclave.healthy:
+                raise NoEnclaveAvailable("the enclave this was sealed to does not answer")
+            return enclave
+    raise KeyConfigError("no enclave of this gateway has this key document")
