@@ -1,0 +1,112 @@
+"""`confide enclave` measures a settings file and serves nothing without a TEE."""
+
+import hashlib
+import json
+
+import pytest
+
+from confide.apps import enclave as app_enclave
+from confide.cli.main import main
+from confide.errors import ConfigError
+
+TOML = f"""
+[enclave]
+gateway_public_key = "{"A" * 43}"
+[[backends]]
+name = "main"
+kind = "llamacpp"
+model_path = "{{weights}}"
+[[models]]
+name = "m"
+backends = ["main"]
+"""
+
+
+@pytest.fixture
+def settings_file(tmp_path, monkeypatch):
+    weights = tmp_path / "m.gguf"
+    weights.write_bytes(b"GGUF weights")
+    path = tmp_path / "enclave.toml"
+    path.write_text(TOML.replace("{weights}", str(weights)))
+    for name in ("CONFIDE_HOME", "CONFIDE_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    return path
+
+
+def run(capsys, *arguments):
+    with pytest.raises(SystemExit) as ended:
+        main(["enclave", *arguments])
+    shown = capsys.readouterr()
+    return ended.value.code, shown.out, shown.err
+
+
+def test_measure_prints_what_report_data_will_commit_to(capsys, settings_file):
+    code, out, _ = run(capsys, "measure", "--config", str(settings_file), "--json")
+    assert code == 0
+    shown = json.loads(out)
+    assert shown["settings_sha256"] == hashlib.sha256(settings_file.read_bytes()).hexdigest()
+    manifest = json.dumps(shown["manifest"], sort_keys=True, separators=(",", ":")).encode()
+    assert shown["manifest_sha256"] == hashlib.sha256(manifest).hexdigest()
+    [backend] = shown["manifest"]["models"][0]["backends"]
+    assert backend["weights_sha256"] == hashlib.sha256(b"GGUF weights").hexdigest()
+
+
+def test_measure_prints_the_exact_manifest_for_people(capsys, settings_file):
+    code, out, _ = run(capsys, "measure", "--config", str(settings_file))
+    assert code == 0
+    assert app_enclave.measure(settings_file).manifest.encode().decode() in out
+
+
+def test_serve_refuses_without_a_tee_and_names_the_way_to_try(capsys, settings_file):
+    code, out, err = run(capsys, "serve", "--config", str(settings_file))
+    assert (code, out) == (1, "")
+    assert "no supported TEE was found" in err
+    assert "confide up" in err
+
+
+def test_a_missing_model_file_is_one_clear_error(capsys, settings_file):
+    (settings_file.parent / "m.gguf").unlink()
+    code, _, err = run(capsys, "measure", "--config", str(settings_file))
+    assert code == 1
+    assert "m.gguf" in err
+
+
+def test_the_environment_cannot_change_what_is_measured(capsys, settings_file, monkeypatch):
+    monkeypatch.setenv("CONFIDE_ENCLAVE__PORT", "1")
+    code, _, err = run(capsys, "measure", "--config", str(settings_file))
+    assert code == 1
+    assert "CONFIDE_ENCLAVE__PORT" in err
+
+
+class Pretender:
+    platform = "sev-snp"
+    simulated = True
+
+
+class OtherName:
+    platform = "tdx"
+    simulated = False
+
+
+@pytest.mark.parametrize("plug_in", [Pretender, OtherName, "not a class"])
+def test_a_plug_in_that_is_not_this_hardware_is_refused(monkeypatch, plug_in):
+    monkeypatch.setattr(app_enclave.plugins, "offered", lambda _: ("sev-snp.collect",))
+    monkeypatch.setattr(app_enclave.plugins, "load", lambda *_: plug_in)
+    with pytest.raises(ConfigError):
+        app_enclave.hardware_collector("sev-snp")
+
+
+def test_a_plug_in_for_the_named_hardware_is_used(monkeypatch):
+    class Genuine:
+        platform = "sev-snp"
+        simulated = False
+
+    monkeypatch.setattr(app_enclave.plugins, "offered", lambda _: ("sev-snp.collect",))
+    monkeypatch.setattr(app_enclave.plugins, "load", lambda *_: Genuine)
+    assert isinstance(app_enclave.hardware_collector("sev-snp"), Genuine)
+
+
+@pytest.mark.parametrize("platform", [None, "software-dev", "sev-snp"])
+def test_no_other_platform_stands_in(platform):
+    with pytest.raises(ConfigError):
+        app_enclave.hardware_collector(platform)
