@@ -16,7 +16,6 @@ from types import MappingProxyType
 
 from confide.attest.binding import NONCE_LENGTH
 from confide.attest.strict_json import (
-    encode_base64url,
     exact_members,
     read_base64url,
     read_hex,
@@ -26,6 +25,7 @@ from confide.attest.strict_json import (
     read_text,
 )
 from confide.errors import EvidenceError
+from confide.wire.strict_json import b64url
 
 __all__ = [
     "MAX_ENVELOPE",
@@ -173,11 +173,11 @@ class Evidence:
         members: dict[str, object] = {
             "v": _VERSION,
             "kind": str(self.kind),
-            "keyset": encode_base64url(self.document),
-            "client_nonce": encode_base64url(self.client_nonce),
+            "keyset": b64url(self.document),
+            "client_nonce": b64url(self.client_nonce),
             "manifest_sha256": self.manifest_sha256.hex(),
             "gpus": [
-                {"type": gpu.type, "report": encode_base64url(gpu.report), "chain": gpu.chain}
+                {"type": gpu.type, "report": b64url(gpu.report), "chain": gpu.chain}
                 for gpu in self.gpus
             ],
             "collateral": dict(self.collateral),
@@ -188,13 +188,13 @@ class Evidence:
         if self.cpu is not None:
             members["cpu"] = {
                 "type": self.cpu.type,
-                "report": encode_base64url(self.cpu.report),
-                "aux": {name: encode_base64url(part) for name, part in self.cpu.aux.items()},
+                "report": b64url(self.cpu.report),
+                "aux": {name: b64url(part) for name, part in self.cpu.aux.items()},
             }
         if self.simulated is not None:
             members["simulated"] = {
-                "public_key": encode_base64url(self.simulated.public_key),
-                "signature": encode_base64url(self.simulated.signature),
+                "public_key": b64url(self.simulated.public_key),
+                "signature": b64url(self.simulated.signature),
             }
         return json.dumps(members, separators=(",", ":")).encode("ascii")
 

@@ -15,7 +15,6 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final, Protocol, cast
 
-from confide import plugins
 from confide.attest.endorsements import EndorsementSource
 from confide.attest.evidence import EvidenceKind
 from confide.attest.factors import FactorSheet, FactorSpec
@@ -114,6 +113,9 @@ def load_platforms(types: Iterable[str]) -> Mapping[str, EvidenceVerifier]:
 def _load(name: str) -> EvidenceVerifier:
     if name in BUILT_IN:
         return BUILT_IN[name]
+    # Imported here: reading package metadata costs the SDK 20 ms, and few name a plug-in.
+    from confide import plugins
+
     make = plugins.load(plugins.PLATFORMS, f"{name}.verify")
     if not callable(make):
         raise ConfigError(f"the plug-in of platform {name!r} is not a class")

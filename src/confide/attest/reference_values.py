@@ -24,7 +24,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from confide.attest.evidence import EvidenceKind
 from confide.attest.results import to_unix
 from confide.attest.strict_json import (
-    encode_base64url,
     exact_members,
     read_base64url,
     read_hex,
@@ -34,6 +33,7 @@ from confide.attest.strict_json import (
     read_text,
 )
 from confide.errors import ConfigError, EndorsementError, EvidenceError
+from confide.wire.strict_json import b64url
 
 __all__ = ["MAX_MANIFEST", "ReferenceValue", "ReferenceValues", "load_signed", "sign"]
 
@@ -118,8 +118,8 @@ def sign(
     ).encode("ascii")
     members = {
         "v": 1,
-        "payload": encode_base64url(payload),
-        "signature": encode_base64url(key.sign(_LABEL + payload)),
+        "payload": b64url(payload),
+        "signature": b64url(key.sign(_LABEL + payload)),
     }
     return json.dumps(members).encode("ascii")
 

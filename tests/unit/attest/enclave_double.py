@@ -28,10 +28,10 @@ from confide.attest.policy import (
     TcbFloor,
 )
 from confide.attest.reference_values import ReferenceValue, ReferenceValues
-from confide.attest.strict_json import encode_base64url
 from confide.errors import EndorsementError
 from confide.wire.key_config import KeyConfig
 from confide.wire.key_document import KeyDocument
+from confide.wire.strict_json import b64url
 
 CPU, GPU = "test-cpu", "test-gpu"
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -150,7 +150,7 @@ class Enclave:
                 CPU, signed(self.root, {"claims": self.claims, "report_data": bound.hex()})
             ),
             gpus=gpus,
-            collateral={"test": {"list": encode_base64url(b"list")}},
+            collateral={"test": {"list": b64url(b"list")}},
         )
 
     def collect(self) -> bytes:
