@@ -100,9 +100,7 @@ def serve(
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=drain_s,
     )
-    server = uvicorn.Server(config)
-    server.run(sockets=[listener])
-    if error := startup_error():
-        raise error
-    if not server.started:
-        raise ConfigError("the server did not start")
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except SystemExit:  # how uvicorn says that the lifespan did not start
+        raise startup_error() or ConfigError("the server did not start") from None

@@ -1,0 +1,111 @@
+"""The server bounds what uvicorn leaves open, and says clearly why it does not start."""
+
+import asyncio
+
+import pytest
+import uvicorn
+
+from confide.apps.serving import MAX_HEAD, BoundedProtocol, listen, serve
+from confide.errors import ConfigError
+
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            message = await receive()
+            await send({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                return
+    length = 0
+    more = True
+    while more:
+        message = await receive()
+        length += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    body = str(length).encode()
+    headers = [(b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+@pytest.fixture
+async def port():
+    listener = listen("127.0.0.1", 0)
+    config = uvicorn.Config(
+        app, http=BoundedProtocol, lifespan="off", log_config=None, ws="none", access_log=False
+    )
+    server = uvicorn.Server(config)
+    config.load()
+    server.lifespan = config.lifespan_class(config)
+    await server.startup(sockets=[listener])
+    yield listener.getsockname()[1]
+    await server.shutdown(sockets=[listener])
+
+
+async def talk(port, *pieces):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    try:
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0] or 0)
+        return head, await reader.readexactly(length)
+    finally:
+        writer.close()
+
+
+def request(body=b"", filler=0):
+    return (
+        b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: "
+        + str(len(body)).encode()
+        + b"\r\nx-filler: "
+        + b"y" * filler
+        + b"\r\n\r\n"
+        + body
+    )
+
+
+async def test_a_long_body_is_not_taken_for_a_long_head(port):
+    _, body = await talk(port, request(b"z" * 1_000_000))
+    assert body == b"1000000"
+
+
+async def test_requests_on_one_connection_are_bounded_one_by_one(port):
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for _ in range(20):
+        writer.write(request(b"z" * 10, filler=10_000))
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        assert b" 200 " in head
+        assert await reader.readexactly(2) == b"10"
+    writer.close()
+
+
+async def test_a_head_that_stays_open_past_64_kib_ends_the_connection(port):
+    head, _ = await talk(port, b"POST / HTTP/1.1\r\nhost: x\r\nx-filler: " + b"y" * (MAX_HEAD + 1))
+    assert b" 400 " in head
+
+
+async def test_a_request_line_past_64_kib_ends_the_connection(port):
+    head, _ = await talk(port, b"GET /" + b"y" * (MAX_HEAD + 1))
+    assert b" 400 " in head
+
+
+def test_an_occupied_port_is_one_clear_error():
+    with listen("127.0.0.1", 0) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(ConfigError) as refusal:
+            listen("127.0.0.1", port)
+    assert f"127.0.0.1:{port}" in str(refusal.value)
+
+
+def test_a_start_that_fails_raises_what_the_application_says():
+    error = ConfigError("the model is broken")
+
+    async def broken(scope, receive, send):
+        await receive()
+        await send({"type": "lifespan.startup.failed", "message": ""})
+
+    with listen("127.0.0.1", 0) as listener, pytest.raises(ConfigError) as caught:
+        serve(broken, listener, drain_s=1, startup_error=lambda: error)
+    assert caught.value is error
