@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncEncryptedTransport", "EncryptedTransport"]
 
+# Every open stream holds a connection; the gateway, not this side, limits their number.
+_LIMITS = httpx2.Limits(max_connections=1000, max_keepalive_connections=100)
+
 
 class _Shared:
     """What both transports hold."""
@@ -119,7 +122,7 @@ class EncryptedTransport(_Shared, httpx2.BaseTransport):
         clock: Callable[[], float] = time.time,  # noqa: TID251 - the SDK's user may pass another
     ) -> None:
         super().__init__(gateway, policy, api_key, verifier, clock)
-        self._transport = httpx2.HTTPTransport() if transport is None else transport
+        self._transport = httpx2.HTTPTransport(limits=_LIMITS) if transport is None else transport
         self._alone = threading.Lock()
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -175,7 +178,9 @@ class AsyncEncryptedTransport(_Shared, httpx2.AsyncBaseTransport):
         clock: Callable[[], float] = time.time,  # noqa: TID251 - the SDK's user may pass another
     ) -> None:
         super().__init__(gateway, policy, api_key, verifier, clock)
-        self._transport = httpx2.AsyncHTTPTransport() if transport is None else transport
+        self._transport = (
+            httpx2.AsyncHTTPTransport(limits=_LIMITS) if transport is None else transport
+        )
         self._alone = asyncio.Lock()
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:

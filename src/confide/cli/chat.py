@@ -1,0 +1,216 @@
+"""`confide chat`: one prompt, one answer, streamed to the terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from confide.cli.output import emit, printable
+from confide.errors import (
+    AttestationError,
+    ConfideError,
+    ConfigError,
+    EnclaveError,
+    GatewayError,
+    SealingError,
+    StreamTruncated,
+    TransportError,
+)
+
+if TYPE_CHECKING:
+    import httpx2
+
+__all__ = ["register"]
+
+_NOWHERE = "no proxy is known"
+_START = "start one with confide up or confide proxy run, or give --base-url"
+
+
+@click.command("chat")
+@click.argument("prompt")
+@click.option("--model", metavar="NAME", help="Model to ask. Default: the first one offered.")
+@click.option(
+    "--base-url",
+    metavar="URL",
+    help="Where the proxy is, with /v1. Default: OPENAI_BASE_URL, or client.env in the data"
+    " directory.",
+)
+@click.option(
+    "--gateway", metavar="URL", help="Go to this gateway without a proxy. Needs --policy."
+)
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Appraisal policy (TOML) for --gateway.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
+def chat(
+    prompt: str,
+    model: str | None,
+    base_url: str | None,
+    gateway: str | None,
+    policy: Path | None,
+    as_json: bool,
+) -> None:
+    """Send one prompt through the seal and print the answer.
+
+    The answer is printed while it is made. PROMPT - reads standard input. The API key is
+    OPENAI_API_KEY or CONFIDE_API_KEY, or the one in client.env. Exits 3 if no enclave was
+    accepted, 4 if the gateway refuses, 5 if nothing answers.
+
+    \b
+    Example:
+      $ confide chat "What can you see of me?"
+    """
+    import httpx2
+
+    text = sys.stdin.read() if prompt == "-" else prompt
+    variables = _variables()
+    try:
+        with _client(variables, base_url, gateway, policy) as client:
+            name = model or _first_model(client)
+            _ask(client, name, text, as_json)
+    except httpx2.TransportError as error:
+        if isinstance(error, ConfideError):
+            raise
+        raise TransportError(f"no answer from {client.base_url.host}", hint=_START) from error
+
+
+def register(group: click.Group) -> None:
+    """Add the command to the root group."""
+    group.add_command(chat)
+
+
+def _client(
+    variables: Mapping[str, str], base_url: str | None, gateway: str | None, policy: Path | None
+) -> httpx2.Client:
+    import httpx2
+
+    key = variables.get("OPENAI_API_KEY") or variables.get("CONFIDE_API_KEY")
+    headers = {"authorization": f"Bearer {key}"} if key else {}
+    transport = None
+    if gateway is not None:
+        transport = _sealed(gateway, policy)
+        base_url = "https://confide.invalid/v1"
+    base_url = base_url or variables.get("OPENAI_BASE_URL")
+    if not base_url:
+        raise ConfigError(_NOWHERE, hint=_START)
+    # Proxy settings of the environment are for the Internet, not for this machine.
+    return httpx2.Client(
+        transport=transport,
+        base_url=base_url.rstrip("/") + "/",
+        headers=headers,
+        timeout=httpx2.Timeout(600.0, connect=5.0),
+        trust_env=False,
+    )
+
+
+def _sealed(gateway: str, policy: Path | None) -> httpx2.BaseTransport:
+    from confide.attest.policy_file import read_policy
+    from confide.client.transport import EncryptedTransport
+
+    if policy is None:
+        raise ConfigError("--gateway needs --policy: say which enclaves are good enough")
+    now = datetime.now(tz=UTC)  # noqa: TID251 - the command line is where the wall clock enters
+    return EncryptedTransport(gateway, read_policy(policy, at=now))
+
+
+def _variables() -> dict[str, str]:
+    """Variables of client.env, overridden by those of the environment."""
+    from confide.config.sources import home_directory
+
+    found: dict[str, str] = {}
+    try:
+        lines = (home_directory() / "client.env").read_text().splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        name, equals, value = line.removeprefix("export ").partition("=")
+        if equals:
+            found[name.strip()] = "".join(shlex.split(value))
+    return {**found, **os.environ}
+
+
+def _first_model(client: httpx2.Client) -> str:
+    response = client.get("models")
+    if response.status_code >= 400:
+        _raise(response.content, response)
+    models = response.json()["data"]
+    if not models:
+        raise ConfideError("no model is offered to this key")
+    return str(models[0]["id"])
+
+
+def _ask(client: httpx2.Client, model: str, text: str, as_json: bool) -> None:
+    body = {
+        "model": model,
+        "messages": [{"role": "user", "content": text}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    pieces: list[str] = []
+    usage: object = None
+    with client.stream("POST", "chat/completions", json=body) as response:
+        if response.status_code >= 400:
+            _raise(response.read(), response)
+        for chunk in _chunks(response):
+            usage = chunk.get("usage") or usage
+            for choice in chunk.get("choices", ()):
+                piece = choice.get("delta", {}).get("content") or ""
+                pieces.append(piece)
+                if piece and not as_json:
+                    click.echo(printable(piece), nl=False)
+        request_id = response.headers.get("confide-request-id")
+    if as_json:
+        answer = "".join(pieces)
+        emit({"model": model, "answer": answer, "usage": usage, "request_id": request_id}, True)
+    else:
+        click.echo()
+
+
+def _chunks(response: httpx2.Response) -> Iterator[Mapping[str, Any]]:
+    """Chunks of a stream up to its end; a stream without an end is an error."""
+    from confide.dialects.sse import EventParser
+
+    parser = EventParser()
+    count = 0
+    for content in response.iter_bytes():
+        for event in parser.feed(content):
+            if event.data == "[DONE]":
+                return
+            chunk = json.loads(event.data)
+            if chunk.get("error"):
+                _raise(event.data.encode(), response)
+            count += 1
+            yield chunk
+    raise StreamTruncated(count)
+
+
+def _raise(body: bytes, response: httpx2.Response) -> NoReturn:
+    """Raise what an error in OpenAI's shape says, as the class that has its exit code."""
+    try:
+        error = json.loads(body)["error"]
+        message, kind, code = str(error["message"]), error.get("type"), str(error.get("code"))
+    except (ValueError, KeyError, TypeError):
+        raise ConfideError(
+            f"{response.url.host} answered {response.status_code}, and not as OpenAI's API does",
+            hint="is the base URL that of a confide proxy, with /v1 at its end?",
+        ) from None
+    if kind == "attestation_error":
+        raise AttestationError(message, code=code)
+    if kind == "connection_error":
+        raise TransportError(message, code=code)
+    if kind == "sealing_error":
+        raise SealingError(message, code=code)
+    if response.headers.get("x-confide-origin") == "gateway":
+        raise GatewayError(message, status=response.status_code, code=code)
+    raise EnclaveError(message, status=response.status_code, code=code)
