@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
-
 from tests.doubles.serving import serving
 
 CREATED = "2026-08-01T10:00:00.000000000Z"

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
-
 from tests.doubles.serving import serving
 
 TOO_LONG = {

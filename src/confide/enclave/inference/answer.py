@@ -158,8 +158,12 @@ async def _open_stream(
     _expect(upstream, EVENT_STREAM)
     meter = StreamMeter(strip_usage=prepared.strip_usage)
     events = _events(upstream, meter)
-    first = await anext(events, b"")
-    if not first or meter.failed:
+    first = b""
+    async for item in events:
+        first += item
+        if meter.began:  # a keep-alive comment is not an answer yet
+            break
+    if not meter.began:
         raise BackendUnavailable("the stream ended before it began")
 
     async def body() -> AsyncIterator[bytes]:

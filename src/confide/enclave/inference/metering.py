@@ -84,6 +84,7 @@ class StreamMeter:
         strip_usage: The client did not ask for usage; take it out.
 
     Attributes:
+        began: Something of an answer was seen.
         finished: `[DONE]` was seen.
         failed: The engine sent an error event.
     """
@@ -92,6 +93,7 @@ class StreamMeter:
         self._strip_usage = strip_usage
         self._reported: Usage | None = None
         self._events = 0
+        self.began = False
         self.finished = False
         self.failed = False
 
@@ -107,7 +109,7 @@ class StreamMeter:
         if payload is None:
             return event
         if payload.strip() == b"[DONE]":
-            self.finished = True
+            self.began = self.finished = True
             return event
         # Inside JSON strings these quotes are escaped, so neither test fires on content.
         if b'"error"' in payload:
@@ -115,6 +117,7 @@ class StreamMeter:
             if chunk is not None and chunk.get("error") is not None and "choices" not in chunk:
                 self.failed = True
                 return engine_error_event()
+        self.began = True
         if b'"usage"' not in payload:
             self._events += 1
             return event
