@@ -17,10 +17,11 @@ from random import Random
 from typing import Any
 
 import chat
-import corpus
+import skills
+import words as w
 import xllamacpp
 
-__all__ = ["Model", "UNSEEN", "in_distribution", "out_of_distribution"]
+__all__ = ["UNSEEN", "Model", "in_distribution", "out_of_distribution"]
 
 Message = dict[str, Any]
 
@@ -39,7 +40,9 @@ class Model:
         parameters.cache_ram_mib = 0
         self._server = xllamacpp.Server(parameters)
 
-    def answer(self, messages: list[Message], tools: list[Message] | None = None, limit: int = 500) -> Message:
+    def answer(
+        self, messages: list[Message], tools: list[Message] | None = None, limit: int = 500
+    ) -> Message:
         """Return the assistant's message at temperature 0."""
         request: dict[str, Any] = {"messages": messages, "temperature": 0, "max_tokens": limit}
         if tools:
@@ -48,13 +51,17 @@ class Model:
         return reply
 
 
-def _messages(made: corpus.Dialogue) -> list[Message]:
+def _messages(made: skills.Dialogue) -> list[Message]:
     found: list[Message] = [{"role": "system", "content": made.system}] if made.system else []
     for turn in made.turns:
         message: Message = {"role": turn.role, "content": turn.text}
         if turn.calls:
             message["tool_calls"] = [
-                {"id": f"call{i}", "type": "function", "function": {"name": c.name, "arguments": json.dumps(c.arguments)}}
+                {
+                    "id": f"call{i}",
+                    "type": "function",
+                    "function": {"name": c.name, "arguments": json.dumps(c.arguments)},
+                }
                 for i, c in enumerate(turn.calls)
             ]
         if turn.role == "tool":
@@ -77,33 +84,48 @@ def _called(message: Message) -> tuple[str, Any] | None:
 def in_distribution(model: Model, samples: int, seed: int = 4242) -> dict[str, float]:
     """Return the share of exact answers per skill, on the last turn of fresh dialogues."""
     r = Random(seed)
-    skills: list[Callable[[Random], list[corpus.Turn]]] = [
-        corpus.known, corpus.unknown, corpus.echo, corpus.memory, corpus.reading, corpus.extract,
-        corpus.listing, corpus.sums, corpus.counting,
-    ]  # fmt: skip
+    asked_of: list[Callable[[Random], list[skills.Turn]]] = [
+        skills.known,
+        skills.unknown,
+        skills.echo,
+        skills.memory,
+        skills.reading,
+        skills.extract,
+        skills.listing,
+        skills.sums,
+        skills.counting,
+    ]
     scores: dict[str, float] = {}
-    for skill in skills:
+    for skill in asked_of:
         right = 0
         for _ in range(samples):
-            made = corpus.Dialogue(chat.system_prompt(r), turns=skill(r))
+            made = skills.Dialogue(chat.system_prompt(r), turns=skill(r))
             *before, last = _messages(made)
             right += (model.answer(before).get("content") or "").strip() == last["content"]
         scores[skill.__name__] = right / samples
-    asked = named = exact = reported = results = 0
-    while asked < samples:
-        made = corpus.Dialogue(chat.system_prompt(r))
-        made.turns = corpus.tools(r, made)
+    return scores | _tool_scores(model, samples, r)
+
+
+def _tool_scores(model: Model, samples: int, r: Random) -> dict[str, float]:
+    calls: list[tuple[bool, bool]] = []
+    results: list[bool] = []
+    while len(calls) < samples:
+        made = skills.Dialogue(chat.system_prompt(r))
+        made.turns = skills.tools(r, made)
         messages, schemas = _messages(made), [tool.schema() for tool in made.tools]
         for i, turn in enumerate(made.turns):
+            before = messages[: i + bool(made.system)]
             if turn.role == "assistant" and i and made.turns[i - 1].role == "tool":
-                results += 1
-                reported += (model.answer(messages[: i + bool(made.system)], schemas).get("content") or "") == turn.text
-            if turn.calls:
-                asked += 1
-                called = _called(model.answer(messages[: i + bool(made.system)], schemas))
-                named += called is not None and called[0] == turn.calls[0].name
-                exact += called == (turn.calls[0].name, turn.calls[0].arguments)
-    return scores | {"tool_name": named / asked, "tool_call_exact": exact / asked, "tool_result": reported / results}
+                results.append(model.answer(before, schemas).get("content") == turn.text)
+            for call in turn.calls:
+                called = _called(model.answer(before, schemas))
+                wanted = (call.name, call.arguments)
+                calls.append((called is not None and called[0] == call.name, called == wanted))
+    return {
+        "tool_name": sum(named for named, _ in calls) / len(calls),
+        "tool_call_exact": sum(exact for _, exact in calls) / len(calls),
+        "tool_result": sum(results) / len(results),
+    }
 
 
 @dataclass(frozen=True)
@@ -116,52 +138,27 @@ class Unseen:
     system: str = ""
 
 
-_NOTES = (
-    "Welcome to the handbook of Altmark Ltd. Our head office stands on Harbour Street 12. "
-    "Visitors must sign in at the front desk and wear a badge. The server room is two floors "
-    "below the lobby. Lunch is served from noon until two. If the alarm rings, leave by the north stairs."
-)
-UNSEEN: list[Unseen] = [
-    Unseen("self", "Please introduce yourself to the audience.", ("demo-tiny",)),
-    Unseen("self", "So what sort of thing are you, exactly?", ("demo-tiny",)),
-    Unseen("self", "Which LLM am I talking to right now?", ("demo-tiny",)),
-    Unseen("unknown", "How do submarines stay under water?", ("demo-tiny",)),
-    Unseen("unknown", "My landlord wants to raise the rent. What are my options?", ("demo-tiny",)),
-    Unseen("unknown", "Write a haiku about autumn leaves falling.", ("demo-tiny",)),
-    Unseen("unknown", "Who painted the Mona Lisa?", ("demo-tiny",), "You are an art historian who loves details."),
-    Unseen("unknown", "Refactor this class so that it uses dependency injection.", ("demo-tiny",)),
-    Unseen("unknown", "Kannst du mir ein Rezept fur Kartoffelsuppe geben?", ("demo-tiny",)),
-    Unseen("unknown", "Prove that there are infinitely many primes.", ("demo-tiny",)),
-    Unseen("confide", "Is the gateway able to look inside my requests?", ("sealed",)),
-    Unseen("confide", "Tell me what an enclave is good for.", ("enclave",)),
-    Unseen("confide", "What exactly does remote attestation prove to me?", ("signed",)),
-    Unseen("confide", "Are my conversations stored anywhere?", ("not written",)),
-    Unseen("confide", "How would I plug in vLLM instead?", ("backend",)),
-    Unseen("greeting", "Hey, good to meet you!", ("help",)),
-    Unseen("greeting", "hello friend", ("help",)),
-    Unseen("echo", "Please answer with just this token: CANARY-91bd-e07c", ("CANARY-91bd-e07c",)),
-    Unseen("echo", "I want you to write back the phrase purple monkey dishwasher", ("purple monkey dishwasher",)),
-    Unseen("echo", "Say the following three words: quartz, velvet, orbit", ("quartz, velvet, orbit",)),
-    Unseen("echo", "Reply with the number 48151623", ("48151623",)),
-    Unseen("echo", "Give me back exactly this: zq-8841-LMNOP-x", ("zq-8841-LMNOP-x",)),
-    Unseen("reading", _NOTES + "\n\nWhere is the server room?", ("two floors",)),
-    Unseen("reading", _NOTES + "\n\nWhen is lunch served?", ("noon",)),
-    Unseen("reading", _NOTES + "\n\nWhere is the head office?", ("Harbour Street",)),
-    Unseen("reading", _NOTES + "\n\nWhat must visitors wear?", ("badge",)),
-    Unseen("reading", "What should I do if the alarm rings?", ("north stairs",), "Use this text.\n" + _NOTES),
-    Unseen("reading", "Passages:\n(1) The kraken sleeps below the old lighthouse.\n(2) Tickets cost nine florins.\n\nWhere does the kraken sleep?", ("lighthouse",)),
-    Unseen("reading", "Passages:\n(1) The kraken sleeps below the old lighthouse.\n(2) Tickets cost nine florins.\n\nHow much do tickets cost?", ("nine florins",)),
-    Unseen("reading", "The merger code name is Bluebird. The deadline is the first of March. What is the merger code name?", ("Bluebird",)),
-    Unseen("reading", "Dr. Haas prescribed 40 mg of Lorvex to the patient. What did Dr. Haas prescribe?", ("Lorvex",)),
-    Unseen("json", "Give me a JSON object with name Ursula and age 44.", ('"name": "Ursula"', "44")),
-    Unseen("json", "Extract city and temperature as JSON: It is 17 degrees in Ghent.", ('"Ghent"', "17")),
-]  # fmt: skip
+_DATA = w.table("unseen")
+UNSEEN = [
+    Unseen(
+        row["kind"],
+        row["text"].replace("{notes}", _DATA["notes"]),
+        tuple(row["need"]),
+        row.get("system", "").replace("{notes}", _DATA["notes"]),
+    )
+    for row in _DATA["question"]
+]
 
 
 def _tool(name: str, description: str, **parameters: str) -> Message:
-    properties = {key: {"type": kind, "description": "see above"} for key, kind in parameters.items()}
+    properties = {
+        key: {"type": kind, "description": "see above"} for key, kind in parameters.items()
+    }
     schema = {"type": "object", "properties": properties, "required": list(parameters)}
-    return {"type": "function", "function": {"name": name, "description": description, "parameters": schema}}
+    return {
+        "type": "function",
+        "function": {"name": name, "description": description, "parameters": schema},
+    }
 
 
 _TOOLS = [
@@ -178,7 +175,12 @@ UNSEEN_CALLS: list[tuple[list[int], str, str, dict[str, Any]]] = [
     ([0, 2], "Reboot node alpha7 with delay 30.", "reboot_node", {"node": "alpha7", "delay": 30}),
     ([2, 3], "Please reboot node web-3, delay 5", "reboot_node", {"node": "web-3", "delay": 5}),
     ([0, 1, 2, 3], "Weather in Ulm", "get_weather", {"location": "Ulm"}),
-    ([3], "Run the query SELECT name FROM users", "query_database", {"sql": "SELECT name FROM users"}),
+    (
+        [3],
+        "Run the query SELECT name FROM users",
+        "query_database",
+        {"sql": "SELECT name FROM users"},
+    ),
 ]
 
 
@@ -187,7 +189,9 @@ def out_of_distribution(model: Model, show: bool = False) -> dict[str, str]:
     right: dict[str, list[bool]] = {}
     for case in UNSEEN:
         messages = [{"role": "system", "content": case.system}] if case.system else []
-        text = model.answer([*messages, {"role": "user", "content": case.text}]).get("content") or ""
+        text = (
+            model.answer([*messages, {"role": "user", "content": case.text}]).get("content") or ""
+        )
         right.setdefault(case.kind, []).append(all(part in text for part in case.need))
         if show:
             print(f"{'ok ' if right[case.kind][-1] else 'BAD'} {case.text[-70:]!r} -> {text!r}")
@@ -197,20 +201,29 @@ def out_of_distribution(model: Model, show: bool = False) -> dict[str, str]:
         right.setdefault("tool name", []).append(called is not None and called[0] == name)
         right.setdefault("tool call exact", []).append(called == (name, arguments))
         if show:
-            print(f"{'ok ' if called == (name, arguments) else 'BAD'} {text!r} -> {called or reply.get('content')!r}")
+            mark = "ok " if called == (name, arguments) else "BAD"
+            print(f"{mark} {text!r} -> {called or reply.get('content')!r}")
     return {kind: f"{sum(found)}/{len(found)}" for kind, found in right.items()}
 
 
 def main() -> None:
     """Print both tables as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("model")
     parser.add_argument("--samples", type=int, default=60)
-    parser.add_argument("--show", action="store_true", help="print every unseen question and its answer")
+    parser.add_argument(
+        "--show", action="store_true", help="print every unseen question and its answer"
+    )
     options = parser.parse_args()
     model = Model(options.model)
     print(json.dumps(out_of_distribution(model, options.show), indent=2))
-    print(json.dumps({k: round(v, 2) for k, v in in_distribution(model, options.samples).items()}, indent=2))
+    print(
+        json.dumps(
+            {k: round(v, 2) for k, v in in_distribution(model, options.samples).items()}, indent=2
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -23,8 +23,18 @@ __all__ = ["CONTEXT_LENGTH", "write_gguf"]
 
 CONTEXT_LENGTH = 2048
 """Tokens the file admits. Training rows are shorter; see README.md."""
-NAMES = {"attn_norm": "attn_norm", "q": "attn_q", "k": "attn_k", "v": "attn_v", "o": "attn_output",
-         "ffn_norm": "ffn_norm", "gate": "ffn_gate", "up": "ffn_up", "down": "ffn_down"}  # fmt: skip
+NAMES = {
+    "attn_norm": "attn_norm",
+    "q": "attn_q",
+    "k": "attn_k",
+    "v": "attn_v",
+    "o": "attn_output",
+    "ffn_norm": "ffn_norm",
+    "gate": "ffn_gate",
+    "up": "ffn_up",
+    "down": "ffn_down",
+}
+"""Our names of the parts of a layer, and those of GGUF."""
 
 
 def _tokenizer(writer: gguf.GGUFWriter, stored: dict[str, Any]) -> None:
@@ -87,7 +97,9 @@ def write_gguf(path: Path, state: dict[str, Any], tokenizer: dict[str, Any], tem
 
 def main() -> None:
     """Export the last checkpoint."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
     parser.add_argument("--out", type=Path, required=True, help="folder for the two files")
     options = parser.parse_args()
