@@ -123,16 +123,16 @@ def test_one_changed_byte_is_answered(position, flip):
     assert (explanation.result is None) != (explanation.error is None)
 
 
-@given(
-    st.sampled_from(
-        [
-            path
-            for path in PATHS
-            if path[0] in ("keyset", "client_nonce", "cpu", "gpus", "manifest_sha256", "kind")
-        ]
-    ),
-    values,
-)
+# Certificates and further parts are not in the report data: the platform checks them.
+BOUND = [
+    path
+    for path in PATHS
+    if path[0] in ("keyset", "client_nonce", "cpu", "gpus", "manifest_sha256", "kind")
+    and path[-1] not in ("chain", "aux")
+]
+
+
+@given(st.sampled_from(BOUND), values)
 def test_a_changed_signed_value_is_never_accepted(path, value):
     changed = put(path, value)
     if Evidence.parse(GENUINE) == _parsed(changed):

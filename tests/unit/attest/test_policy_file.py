@@ -2,6 +2,7 @@
 
 import hashlib
 import tomllib
+from pathlib import Path
 
 import pytest
 from tests.unit.attest.enclave_double import NOW
@@ -185,3 +186,9 @@ def test_the_example_in_the_documentation_string_is_toml():
     assert set(tomllib.loads(example.replace("\n    ", "\n"))) == {
         "version", "name", "not_after", "workload", "min_tcb", "gpu", "key",
     }  # fmt: skip
+
+
+def test_the_policy_in_the_documentation_loads():
+    page = Path(__file__).parents[3] / "docs" / "explanation" / "attestation.md"
+    example = page.read_text().split("```toml\n")[1].split("```")[0]
+    assert load(example).name == "production"
