@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from confide.errors import ConfigError
+from confide.local.accounts import ensure_api_key
 from confide.local.enclave_file import DEMO_MODEL, BackendChoice, demo_model_path, enclave_toml
 from confide.local.home import Home, write_private
 from confide.local.processes import Child, stop_in_order
@@ -249,4 +250,11 @@ class Stack:
         )
 
     def _prepare_gateway(self) -> str:
-        raise ConfigError("pending")
+        """Make the gateway's store and this user's API key; return the grant public key."""
+        from confide.config.gateway import GatewaySettings
+        from confide.gateway.setup import prepare
+
+        settings = GatewaySettings.model_validate(self._gateway_settings())
+        state = prepare(settings)
+        ensure_api_key(self.home.api_key, settings.database, state.pepper)
+        return state.grant_public_key
