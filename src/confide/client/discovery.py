@@ -89,7 +89,7 @@ def refusal(head: Head, body: bytes) -> ConfideError:
     try:
         problem = Problem.parse(body)
     except GatewayError as error:
-        error.request_id = request_id
+        error.request_id, error.status = request_id, _error_status(head.status)
         return error
     refused = error_for(problem)
     if isinstance(refused, GatewayError):

@@ -45,6 +45,7 @@ from confide.errors import (
     KeyConfigError,
     NoEnclaveAvailable,
     RequestTooLarge,
+    TransportError,
 )
 from confide.sealing.bhttp import InnerRequest
 from confide.sealing.exchange import (
@@ -87,22 +88,25 @@ def exchange(
     renewed = False
     while True:
         session = yield from _verified(sessions, gone)
+        refused: KeyConfigError | NoEnclaveAvailable
         try:
             return (yield from _send(session, request, authorization, sessions.now()))
-        except KeyConfigError:
-            if renewed:
-                raise
+        except KeyConfigError as error:
+            refused = error
         except NoEnclaveAvailable as error:
             if error.code != NoEnclaveAvailable.code:
                 raise  # some other 503: it does not say that nothing was processed
+            refused = error
             gone.add(session.document.sha256)
             sessions.drop(session)
             if sessions.pick(gone):
                 continue
-            if renewed:
-                raise
+        if renewed:
+            raise refused
         renewed = True
         yield from renew(sessions, session)
+        if sessions.pick(gone) is None:
+            raise refused
 
 
 def renew(sessions: Sessions, session: Session) -> Flow[None]:
@@ -221,8 +225,12 @@ def _send(
     answer = Answer(opener, session, request_id_of(head))
     body = b""
     while not answer.status and not answer.ended:
-        content: bytes = yield Read()
-        body += answer.feed(content) if content else answer.finish()
+        try:
+            content: bytes = yield Read()
+        except TransportError as error:
+            body += answer.cut(error)
+        else:
+            body += answer.feed(content) if content else answer.finish()
     return answer, body
 
 
