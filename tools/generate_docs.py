@@ -13,11 +13,11 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import enum
 import importlib
 import inspect
 import re
 import sys
-import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin
@@ -37,11 +37,11 @@ SOURCE = ROOT / "src" / "confide"
 NOTE = "<!-- Written by tools/generate_docs.py. Change the code, then run it again. -->"
 
 PUBLIC = (
-    "confide",
-    "confide.attest",
-    "confide.attest.policy",
-    "confide.enclave.inference.backend",
     "confide.errors",
+    "confide",
+    "confide.attest.policy",
+    "confide.attest",
+    "confide.enclave.inference.backend",
     "confide.sealing",
 )
 """Packages whose names are a promise; everything else may change in a minor version."""
@@ -288,40 +288,51 @@ A class has one default code; some places give a narrower one. An ellipsis stand
 
 
 def public_api() -> str:
-    """Names and signatures in `PUBLIC`, one per line."""
+    """Names and signatures in `PUBLIC`, one per line; what is exported twice, once in full."""
     lines: list[str] = []
+    described: dict[int, str] = {}
     for package in PUBLIC:
         module = importlib.import_module(package)
         for name in sorted(getattr(module, "__all__", ())):
-            lines.extend(_describe(f"{package}.{name}", getattr(module, name)))
+            path, member = f"{package}.{name}", getattr(module, name)
+            if described.setdefault(id(member), path) != path:
+                lines.append(f"{path} is {described[id(member)]}")
+            else:
+                lines.extend(_describe(path, member))
     return "\n".join(lines) + "\n"
 
 
 def _describe(path: str, member: object) -> Iterator[str]:
     if inspect.isclass(member):
         yield f"class {path}{_signature(member)}"
-        for name, value in sorted(vars(member).items()):
-            function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
-            if name.startswith("_"):
-                continue
-            if inspect.isfunction(function):
-                yield f"    {name}{_signature(function)}"
-            elif isinstance(value, property):
-                yield f"    {name}"
+        yield from (f"    {line}" for line in _members(member))
     elif inspect.isfunction(member):
         yield f"def {path}{_signature(member)}"
     else:
-        yield f"{path}"
+        yield path
+
+
+def _members(kind: type) -> Iterator[str]:
+    if issubclass(kind, enum.Enum):
+        yield from kind.__members__
+        return
+    for name, value in sorted(vars(kind).items()):
+        function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
+        if name.startswith("_"):
+            continue
+        if inspect.isfunction(function):
+            yield f"{name}{_signature(function)}"
+        elif isinstance(value, property):
+            yield name
 
 
 def _signature(member: Callable[..., object]) -> str:
-    try:
-        text = str(inspect.signature(member))
-    except (TypeError, ValueError):
-        return ""
-    # Annotations are text in this code base; where a library evaluates them, the form differs
-    # between Python versions, so only names, defaults and kinds are compared there.
-    return re.sub(r" at 0x[0-9a-f]+", "", text).replace(f"{typing.__name__}.", "")
+    if inspect.isclass(member) and (
+        issubclass(member, enum.Enum) or getattr(member, "_is_protocol", False)
+    ):
+        return ""  # what Python prints here differs between its versions
+    text = re.sub(r"<(?:built-in )?function (\w+)[^>]*>", r"\1", str(inspect.signature(member)))
+    return text.replace("'", "")  # annotations are text in this code base
 
 
 # --- writing --------------------------------------------------------------------------------

@@ -44,7 +44,9 @@ COMMANDS = {
     "enclave": Entry("enclave", "Serve the enclave, the room that opens requests.", "enclave"),
     "gateway": Entry("gateway", "Serve the blind gateway; migrate its database.", "gateway"),
     "proxy": Entry("proxy", "Run the local proxy that speaks OpenAI's API.", "proxy"),
-    "up": Entry("up", "Start gateway, enclave and proxy on this machine.", "local"),
+    "up": Entry(
+        "up", "Start proxy, gateway and enclave on this machine and serve until Ctrl-C.", "local"
+    ),
     "verify": Entry("attest", "Check the enclave behind URL and say why it is trusted, or not."),
 }
 
