@@ -177,20 +177,20 @@ HOSTILE = dict(hostile_inputs())
 def test_large_and_deep_inputs_are_refused_within_100_ms(name):
     times = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         explanation = examine(HOSTILE[name])
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
         assert explanation.result is None
-    # The best of three: what the code needs, not what a busy machine adds.
+    # CPU time and the best of three: what the code needs, not what a busy machine adds.
     assert min(times) < 0.1, times
 
 
 @pytest.mark.parametrize("size", [MEGABYTE])
 def test_a_large_document_and_manifest_are_refused_within_100_ms(size):
-    start = time.perf_counter()
+    start = time.process_time()
     assert examine(GENUINE, document=b"[" * size).result is None
     assert examine(GENUINE, manifest=b"[" * size).result is None
-    assert time.perf_counter() - start < 0.2
+    assert time.process_time() - start < 0.2
 
 
 @settings(max_examples=20)
