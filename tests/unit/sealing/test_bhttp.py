@@ -1,5 +1,8 @@
 """Binary HTTP: both framings, limits before copies, refusals of RFC 9292 section 4."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from confide.errors import SealingError
@@ -200,3 +203,19 @@ def test_messages_show_no_content_when_printed():
     request = InnerRequest("POST", "https", "a", "/", ((b"k", b"CANARY"),), b"CANARY")
     response = InnerResponse(200, ((b"k", b"CANARY"),), b"CANARY")
     assert "CANARY" not in f"{request!r}{response!r}"
+
+
+VECTORS = Path(__file__).parents[2] / "vectors" / "crypto" / "bhttp_rfc9292.json"
+
+
+@pytest.mark.parametrize(
+    "vector", json.loads(VECTORS.read_text())["vectors"], ids=lambda v: v["name"]
+)
+def test_the_examples_of_the_standard_are_written_byte_for_byte(vector):
+    encoded = bytes.fromhex(vector["hex"])
+    indeterminate = encoded[0] >= 2
+    if encoded[0] in (0, 2):
+        again = encode_request(decode_request(encoded), indeterminate=indeterminate)
+    else:
+        again = encode_response(decode_response(encoded), indeterminate=indeterminate)
+    assert again.rstrip(b"\x00") == encoded.rstrip(b"\x00")

@@ -94,7 +94,8 @@ def test_a_chunk_without_plaintext_before_the_end_is_refused(length):
 
 
 @pytest.mark.parametrize(
-    "stream", [b"", b"\x11", b"\x11" + bytes(17), b"\x00", b"\x00" + bytes(15)]
+    "stream",
+    [b"", b"\x11", b"\x11" + bytes(17), b"\x40\x64" + bytes(50), b"\x00", b"\x00" + bytes(15)],
 )
 def test_a_stream_that_ends_without_a_whole_final_chunk_is_truncated(stream):
     reader = FrameReader()
