@@ -320,7 +320,7 @@ def _members(kind: type) -> Iterator[str]:
         function = value.__func__ if isinstance(value, classmethod | staticmethod) else value
         if name.startswith("_"):
             continue
-        if inspect.isfunction(function):
+        if inspect.isfunction(function) and function.__name__ == name:
             yield f"{name}{_signature(function)}"
         elif isinstance(value, property):
             yield name
@@ -332,7 +332,7 @@ def _signature(member: Callable[..., object]) -> str:
     ):
         return ""  # what Python prints here differs between its versions
     text = re.sub(r"<(?:built-in )?function (\w+)[^>]*>", r"\1", str(inspect.signature(member)))
-    return text.replace("'", "")  # annotations are text in this code base
+    return re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)  # annotations are text in this code base
 
 
 # --- writing --------------------------------------------------------------------------------
