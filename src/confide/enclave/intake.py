@@ -170,10 +170,12 @@ class Door:
         if self._keyring.find_key(header.key_id) is None:
             raise KeyConfigError("no live key has this id")
         # 3. The grant is bound to header and encapsulated key.
-        await _receive_at_least(pieces, received, prefix_length(header))
+        prefix_end = prefix_length(header)
+        await _receive_at_least(pieces, received, prefix_end)
+        encapsulated_key = bytes(received[HEADER_LENGTH:prefix_end])
         grant = self._grants.verify(
             exchange.header(b"confide-grant"),
-            envelope_digest=envelope_digest(bytes(received[: prefix_length(header)])),
+            envelope_digest=envelope_digest(bytes(received[:prefix_end])),
             request_id=exchange.header(b"confide-request-id"),
         )
         # 4. Decapsulate; open chunks as they come; nothing is looked at yet.
@@ -190,7 +192,7 @@ class Door:
         opened = _finish(opener, grant)
         # 6. Once, and now. 7. Under a document that is live.
         if opened.request is not None:
-            self._replay.accept(_date_of(opened.request), opener.encapsulated_key or b"")
+            self._replay.accept(_date_of(opened.request), encapsulated_key)
             self._check_document(opened.request, header.key_id)
         return opened
 

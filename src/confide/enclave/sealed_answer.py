@@ -31,7 +31,7 @@ from confide.wire.media_types import CHUNKED_RESPONSE
 
 __all__ = ["SealedAnswer"]
 
-_HIGH_WATER: Final = 256 * 1024  # bytes of events that may wait for a slow reader
+_HIGH_WATER: Final = 1024 * 1024  # bytes of events that may wait for a slow reader
 _CLOSE_WITHIN_S: Final = 5.0
 _INCREMENTAL: Final = (b"incremental", b"?1")
 
