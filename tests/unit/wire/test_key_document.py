@@ -77,6 +77,7 @@ REFUSED = {
     "short boot id": {"boot_id": "ab"},
     "digest before as number": {"previous_sha256": 1},
     "short usage key": {"usage_key": "AAAA"},
+    "base64 with unused bits set": {"usage_key": "A" * 42 + "B"},
     "no authority": {"authorities": []},
     "authority with a line break": {"authorities": ["a\nb"]},
     "an unknown member": {"extra": 1},
