@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Final, Protocol, cast
 
@@ -20,7 +21,21 @@ from confide.attest.evidence import EvidenceKind
 from confide.attest.factors import FactorSheet, FactorSpec
 from confide.errors import ConfigError
 
-__all__ = ["BUILT_IN", "Authenticated", "EvidenceVerifier", "load_platforms", "with_built_ins"]
+__all__ = [
+    "BUILT_IN",
+    "Authenticated",
+    "EvidenceVerifier",
+    "Processor",
+    "load_platforms",
+    "with_built_ins",
+]
+
+
+class Processor(StrEnum):
+    """Which member of the envelope a platform's reports belong into."""
+
+    CPU = "cpu"
+    GPU = "gpu"
 
 
 @dataclass(frozen=True)
@@ -46,6 +61,11 @@ class EvidenceVerifier(Protocol):
     @property
     def type(self) -> str:
         """The envelope's `type`, such as "sev-snp"."""
+        ...
+
+    @property
+    def processor(self) -> Processor:
+        """Whether its reports are a `cpu` or among the `gpus`; never both."""
         ...
 
     @property

@@ -42,7 +42,13 @@ from confide.attest.claims import (
 from confide.attest.endorsements import EndorsementSource, FirstOf, StapledEndorsements
 from confide.attest.evidence import CpuReport, Evidence, EvidenceKind
 from confide.attest.factors import FACTORS, Factor, FactorSheet
-from confide.attest.platform import BUILT_IN, Authenticated, EvidenceVerifier, with_built_ins
+from confide.attest.platform import (
+    BUILT_IN,
+    Authenticated,
+    EvidenceVerifier,
+    Processor,
+    with_built_ins,
+)
 from confide.attest.policy import AppraisalPolicy
 from confide.attest.results import AttestationResult, to_unix
 from confide.errors import (
@@ -193,6 +199,7 @@ def _steps(
             cpu.report, aux=cpu.aux, endorsements=endorsements, sheet=sheet, at=exchange.at
         )
         _check_collateral(genuine, exchange.at)
+    sheet.passed("hardware root", genuine.summary)
     gpus = _authenticate_gpus(sheet, evidence, exchange, platforms, endorsements)
     # 4. Compare the report data: fresh and bound.
     with sheet.step("fresh and bound", "nonce, key document, manifest and GPUs are in the report"):
@@ -246,10 +253,11 @@ def _check_kind(sheet: FactorSheet, evidence: Evidence) -> None:
 
 
 def _check_types(evidence: Evidence, platforms: Mapping[str, EvidenceVerifier]) -> None:
-    types = {gpu.type for gpu in evidence.gpus}
+    found = {(gpu.type, Processor.GPU) for gpu in evidence.gpus}
     if evidence.cpu is not None:
-        types.add(evidence.cpu.type)
-    unknown = sorted(types - platforms.keys())
+        found.add((evidence.cpu.type, Processor.CPU))
+    known_pairs = {(name, platform.processor) for name, platform in platforms.items()}
+    unknown = sorted({name for name, _ in found - known_pairs})
     if unknown:
         known = ", ".join(sorted(platforms)) or "no hardware platform yet"
         raise EvidenceError(

@@ -18,7 +18,7 @@ from confide.attest import binding
 from confide.attest.endorsements import require
 from confide.attest.evidence import CpuReport, Evidence, EvidenceKind, GpuReport
 from confide.attest.factors import FactorSpec, Owner
-from confide.attest.platform import Authenticated
+from confide.attest.platform import Authenticated, Processor
 from confide.attest.policy import (
     AllOf,
     AppraisalPolicy,
@@ -70,6 +70,7 @@ class TestPlatform:
 
     def __init__(self, platform: str = CPU, expires_at: datetime | None = None) -> None:
         self.type = platform
+        self.processor = Processor.GPU if platform == GPU else Processor.CPU
         self.factors = (FactorSpec(f"{platform} list", Owner.CHIP_VENDOR),)
         self.expires_at = expires_at or NOW + timedelta(days=30)
         self.calls = 0

@@ -94,6 +94,18 @@ def test_an_unknown_gpu_platform_is_refused():
     assert error.code == "envelope.type"
 
 
+def test_a_cpu_platform_among_the_gpus_is_refused():
+    evidence = Enclave(gpu_count=1).evidence()
+    swapped = replace(evidence, gpus=(replace(evidence.gpus[0], type=CPU),))
+    assert refusal(swapped.encode()).code == "envelope.type"
+
+
+def test_a_gpu_platform_as_the_cpu_is_refused():
+    evidence = Enclave(gpu_count=1).evidence()
+    swapped = replace(evidence, cpu=CpuReport(GPU, evidence.gpus[0].report))
+    assert refusal(swapped.encode()).code == "envelope.type"
+
+
 def test_a_key_document_that_is_none_is_refused():
     error = refusal(replace(Enclave(), document=b"{}").collect(), document=b"{}")
     assert error.code == "envelope.document"
