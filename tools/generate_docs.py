@@ -27,10 +27,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from confide import errors
+from confide import errors, plugins
 from confide.cli.main import cli
 from confide.cli.output import exit_code
 from confide.config import sources
+from confide.enclave.inference.options import Options
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "confide"
@@ -109,6 +110,7 @@ def settings_page() -> str:
         if nested is not None:
             heading = f"`[[{name}]]`" if nested is not field.annotation else f"`[{name}]`"
             parts.append(f"### {heading}\n\n" + "\n".join(_settings_rows(nested, None)))
+    parts += list(_backend_options())
     plain = [f"| `{name}` | {text} |" for name, text in sources.PLAIN_NAMES.items()]
     header = "## Other environment variables\n\n| name | meaning |\n| --- | --- |\n"
     parts.append(header + "\n".join(plain))
@@ -129,6 +131,31 @@ digest of the file's bytes is in the manifest, and the manifest's digest is in t
 """
 
 
+def _backend_options() -> Iterator[str]:
+    """One table per built-in backend: the options that its table of ``[[backends]]`` takes."""
+    for kind in plugins.offered(plugins.BACKENDS):
+        backend = plugins.load(plugins.BACKENDS, kind)
+        module = sys.modules[getattr(backend, "__module__", "")]
+        options = next(
+            value
+            for value in vars(module).values()
+            if inspect.isclass(value) and issubclass(value, Options) and value is not Options
+        )
+        rows = "\n".join(_settings_rows(options, None))
+        yield f'### Options of `kind = "{kind}"`\n\n{rows}'
+
+
+def _meaning(model: type[BaseModel], name: str, field: FieldInfo) -> str:
+    """The description of a field, or its entry under "Attributes:" in the class docstring."""
+    text = field.description
+    if text is None:
+        entry = re.search(
+            rf"^    {name}: (.*(?:\n {{8,}}.*)*)", inspect.getdoc(model) or "", re.MULTILINE
+        )
+        text = " ".join(entry[1].split()) if entry else ""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
 def _settings_rows(model: type[BaseModel], table: str | None) -> Iterator[str]:
     yield "| setting | type | default | meaning |"
     yield "| --- | --- | --- | --- |"
@@ -137,7 +164,7 @@ def _settings_rows(model: type[BaseModel], table: str | None) -> Iterator[str]:
         if table is not None:
             variable = "__".join([f"CONFIDE_{table.upper()}", *(part.upper() for part in path)])
             name += f"<br>`{variable}`"
-        meaning = (field.description or "").replace("|", "\\|").replace("\n", " ")
+        meaning = _meaning(model, path[-1], field)
         yield f"| {name} | {_type_name(field.annotation)} | {_default(field)} | {meaning} |"
 
 
