@@ -1,7 +1,6 @@
-"""`import confide` is fast, pulls in no extra, and offers what it promises."""
+"""`import confide` loads nothing but itself and offers what it promises."""
 
 import json
-import statistics
 import subprocess
 import sys
 
@@ -24,33 +23,24 @@ EXTRAS = (
 
 
 def loaded_by(statement):
-    """Names of the modules in a fresh interpreter after a statement, and its seconds."""
-    program = (
-        "import sys, time, json\n"
-        f"start = time.perf_counter()\n{statement}\nspent = time.perf_counter() - start\n"
-        "print(json.dumps([sorted(sys.modules), spent]))"
-    )
+    """Names of the modules in a fresh interpreter after a statement."""
+    program = f"import sys, json\n{statement}\nprint(json.dumps(sorted(sys.modules)))"
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True
     )
-    names, seconds = json.loads(done.stdout)
-    return set(names), seconds
+    return set(json.loads(done.stdout))
 
 
 def test_importing_confide_pulls_in_nothing_but_itself():
-    names, _ = loaded_by("import confide")
+    names = loaded_by("import confide")
     assert not names & {*EXTRAS, "httpx2", "cryptography", "pydantic"}
-
-
-def test_importing_confide_takes_less_than_150_ms():
-    assert statistics.median(loaded_by("import confide")[1] for _ in range(3)) < 0.150
 
 
 @pytest.mark.parametrize(
     "statement", ["from confide import EncryptedTransport, AsyncClient", "import confide.client"]
 )
 def test_the_sdk_pulls_in_no_extra(statement):
-    names, _ = loaded_by(statement)
+    names = loaded_by(statement)
     assert not names & {*EXTRAS}
 
 
