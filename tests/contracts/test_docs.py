@@ -154,6 +154,23 @@ def test_links_to_files_lead_somewhere(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_exist(page):
+    folders = "benchmarks|docs|models|spec|src|tests|tools"
+    for name in re.findall(rf"`((?:{folders})/[\w./-]+)`", page.read_text()):
+        assert (ROOT / name).exists(), name
+
+
+def test_every_step_of_one_request_names_modules_that_exist():
+    page = (ROOT / "docs/explanation/one-request.md").read_text()
+    rows = re.findall(r"^\| \d+ \| ([^|]+) \|", page, re.MULTILINE)
+    assert len(rows) == 24
+    for row in rows:
+        for name in re.findall(r"`([\w.]+)`", row):
+            path = ROOT / "src/confide" / name.replace(".", "/")
+            assert path.is_dir() or path.with_suffix(".py").is_file(), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_page_advertises(page):
     words = re.findall(r"[\w-]+", page.read_text().lower())
     assert [word for word in EMPTY_WORDS if word in words] == []

@@ -15,9 +15,10 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
+    # --quiet would also silence the warnings that --strict counts.
     folder = tmp_path_factory.mktemp("site")
     found = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
         cwd=ROOT,
         env=dict(os.environ, NO_MKDOCS_2_WARNING="true"),
         capture_output=True,
