@@ -80,6 +80,12 @@ def test_a_request_of_any_size_arrives(length, name):
     assert opener.finish()[0] == request
 
 
+@pytest.mark.parametrize(("body", "padded"), [(0, 4096), (3000, 4096), (4096, 8192)])
+def test_requests_of_different_sizes_look_the_same(body, padded):
+    sealed, _ = seal_request(CONFIG, request_of(bytes(body)), pad_to=PaddingProfile().pad_request)
+    assert sealed.length == 7 + 1120 + 1 + padded + 16
+
+
 @pytest.mark.parametrize("step", [1, 7, 1000, 100_000])
 def test_a_request_arrives_in_any_pieces(step):
     request = request_of(b"x" * 20_000 if step > 1 else b"x")
