@@ -97,23 +97,18 @@ def build_enclave(
     ledger = UsageLedger(keyring.sign_usage, keyring.boot_id, now, capacity=door.usage_capacity)
     router = _router(settings, now, backends)
     metrics = _metrics(keyring, replay, ledger)
-    terms = DoorTerms(
-        frozenset(door.authorities),
-        door.max_body,
-        door.max_requests,
-        PaddingProfile.parse(padding.profile, padding.tick_ms),
+    entrance = Door(
+        _door_terms(settings),
+        keyring=keyring,
+        grants=grants,
+        replay=replay,
+        router=router,
+        ledger=ledger,
+        metrics=metrics,
     )
     return EnclaveApp(
         EnclaveParts(
-            door=Door(
-                terms,
-                keyring=keyring,
-                grants=grants,
-                replay=replay,
-                router=router,
-                ledger=ledger,
-                metrics=metrics,
-            ),
+            door=entrance,
             keyring=keyring,
             quoting=Quoting(collector, manifest.sha256, now),
             grants=grants,
@@ -175,6 +170,16 @@ def serve_enclave(config_path: Path, *, collector: Collector | None = None) -> N
             manifest_sha256=measurement.manifest.sha256.hex(),
         )
         serve(app, listener, drain_s=door.drain_s, startup_error=lambda: app.startup_error)
+
+
+def _door_terms(settings: EnclaveSettings) -> DoorTerms:
+    door, padding = settings.enclave, settings.padding
+    return DoorTerms(
+        frozenset(door.authorities),
+        door.max_body,
+        door.max_requests,
+        PaddingProfile.parse(padding.profile, padding.tick_ms),
+    )
 
 
 def _router(

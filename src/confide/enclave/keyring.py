@@ -13,8 +13,8 @@ never exist as Python bytes.
 
 The clock belongs to the host. Turned forward, it makes keys change early; turned back by
 more than a minute, it makes the ring start afresh and drop every key it had, because the
-dates in its documents have become wrong. Stopped, it keeps a key alive: nothing inside a
-guest can see that, and docs/security/limits.md says so.
+dates in its documents have become wrong. Stopped, it keeps a key alive, and nothing inside
+a guest can see that.
 
 Source: protocol.md sections 1, 3 and 4; RFC 9458 section 3.
 """
