@@ -136,11 +136,12 @@ def shapes(embd: int, layers: int, ffn: int) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def weights(shape: tuple[int, ...], random_source: random.Random) -> bytes:
+def weights(shape: tuple[int, ...], noise: array) -> bytes:
+    """Ones for a norm; for a matrix, noise repeated with a prime period."""
     if len(shape) == 1:
         return array("f", [1.0] * shape[0]).tobytes()
     count = shape[0] * shape[1]
-    return array("f", (random_source.gauss(0.0, 0.08) for _ in range(count))).tobytes()
+    return (noise * (count // len(noise) + 1))[:count].tobytes()
 
 
 def write_tiny_gguf(
@@ -148,10 +149,11 @@ def write_tiny_gguf(
 ) -> Path:
     """Write the model file."""
     random_source = random.Random(seed)
+    noise = array("f", (random_source.gauss(0.0, 0.08) for _ in range(32_771)))
     fields = metadata(embd, layers, heads=4, ffn=2 * embd, context=context)
     infos, blocks, offset = [], [], 0
     for name, shape in shapes(embd, layers, 2 * embd).items():
-        block = weights(shape, random_source)
+        block = weights(shape, noise)
         dimensions = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
         infos.append(text(name) + dimensions + struct.pack("<IQ", F32_TENSOR, offset))
         block += bytes(-len(block) % ALIGNMENT)
