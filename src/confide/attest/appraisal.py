@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from confide.attest.claims import DEBUGGABLE, GPUS, MANIFEST, MEASUREMENT, PRODUCT, TCB, Claims
-from confide.attest.factors import FactorSheet
+from confide.attest.factors import FactorSheet, Owner
 from confide.attest.policy import AppraisalPolicy
 from confide.errors import AppraisalError
 
@@ -35,7 +35,9 @@ _APPRAISED: Final = (
 def refuse_without_policy(sheet: FactorSheet) -> None:
     """Show every appraisal factor as failed: there is nothing to compare with."""
     for name in ("policy valid", *_APPRAISED):
-        sheet.mark_failed(name, _NO_POLICY)
+        sheet.mark_failed(
+            name, _NO_POLICY, owner=Owner.YOU, next_command="confide verify URL --policy FILE"
+        )
 
 
 def appraise(sheet: FactorSheet, policy: AppraisalPolicy, claims: Claims, at: datetime) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -172,8 +172,26 @@ class FactorSheet:
         """Record that there is nothing to check."""
         self._record(name, Outcome.NOT_APPLICABLE, detail)
 
-    def mark_failed(self, name: str, detail: str) -> None:
-        """Show a factor as failed because of a refusal recorded elsewhere."""
+    def mark_failed(
+        self,
+        name: str,
+        detail: str,
+        *,
+        owner: Owner | None = None,
+        next_command: str | None = None,
+    ) -> None:
+        """Show a factor as failed because of a refusal recorded elsewhere.
+
+        Args:
+            name: The factor.
+            detail: One line.
+            owner: Whose failure it is this time. Default: as listed.
+            next_command: What to do this time. Default: as listed.
+        """
+        spec = self._specs[name]
+        self._specs[name] = replace(
+            spec, owner=owner or spec.owner, next_command=next_command or spec.next_command
+        )
         self._record(name, Outcome.FAIL, detail)
 
     def failed(self, name: str, error: AttestationError) -> None:

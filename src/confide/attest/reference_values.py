@@ -22,7 +22,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from confide.attest.evidence import EvidenceKind
-from confide.attest.results import to_unix
+from confide.attest.results import LATEST, to_unix
 from confide.attest.strict_json import (
     exact_members,
     read_base64url,
@@ -41,7 +41,6 @@ MAX_MANIFEST = 256 * 1024
 _LABEL = b"confide/reference-values/v1\0"
 _MAX_VALUES = 256
 _MEASUREMENT_LENGTHS = (32, 48, 64)
-_LATEST = 253402300799  # 9999-12-31T23:59:59Z, the last second a datetime holds
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ def _read_version(members: Mapping[str, object]) -> None:
 def _read_payload(members: Mapping[str, object], now: int) -> ReferenceValues:
     exact_members(members, required=("v", "name", "not_before", "not_after", "values"))
     _read_version(members)
-    not_after = min(read_integer(members["not_after"], "not_after"), _LATEST)
+    not_after = min(read_integer(members["not_after"], "not_after"), LATEST)
     if now >= not_after:
         raise EndorsementError("the reference values ended", code="reference.expired")
     if now < read_integer(members["not_before"], "not_before"):

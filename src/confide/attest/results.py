@@ -9,13 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Literal, Protocol
+from datetime import UTC, datetime
+from typing import Final, Literal, Protocol
 
 from confide.attest.factors import Factor, Outcome
 from confide.errors import AttestationError
 
-__all__ = ["AttestationResult", "EnclaveVerifier", "Verdict", "to_unix"]
+__all__ = ["LATEST", "AttestationResult", "EnclaveVerifier", "Verdict", "show_time", "to_unix"]
+
+LATEST: Final = 253_402_300_799
+"""9999-12-31 23:59:59 UTC in Unix seconds: the last second a `datetime` holds."""
 
 _PROFILE = "https://confide.example/attestation-result/v1"
 
@@ -93,6 +96,11 @@ def to_unix(moment: datetime) -> int:
     if moment.tzinfo is None:
         raise ValueError("the time has no time zone")
     return int(moment.timestamp())
+
+
+def show_time(unix_s: int) -> str:
+    """Return Unix seconds as text for people, in UTC, at most the year 9999."""
+    return f"{datetime.fromtimestamp(min(unix_s, LATEST), tz=UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ from confide.attest.claims import (
 )
 from confide.attest.endorsements import EndorsementSource, FirstOf, StapledEndorsements
 from confide.attest.evidence import CpuReport, Evidence, EvidenceKind
-from confide.attest.factors import FACTORS, Factor, FactorSheet
+from confide.attest.factors import FACTORS, Factor, FactorSheet, Owner
 from confide.attest.platform import (
     BUILT_IN,
     Authenticated,
@@ -50,7 +50,7 @@ from confide.attest.platform import (
     with_built_ins,
 )
 from confide.attest.policy import AppraisalPolicy
-from confide.attest.results import AttestationResult, to_unix
+from confide.attest.results import AttestationResult, show_time, to_unix
 from confide.errors import (
     AppraisalError,
     AttestationError,
@@ -228,7 +228,7 @@ def _parse(
             _check_types(evidence, platforms)
     with sheet.check("suite offered", "X-Wing, HKDF-SHA256, AES-256-GCM"):
         check_suite(document)
-    with sheet.check("document dates", f"valid until {document.not_after} (Unix seconds)"):
+    with sheet.check("document dates", f"valid until {show_time(document.not_after)}"):
         check_dates(document, exchange.at)
     with sheet.check("nonce echoed", "the envelope answers this challenge"):
         check_nonce(evidence, exchange.nonce)
@@ -244,7 +244,7 @@ def _parse(
 
 def _check_kind(sheet: FactorSheet, evidence: Evidence) -> None:
     if evidence.kind is not EvidenceKind.HARDWARE:
-        sheet.mark_failed("hardware root", _NO_HARDWARE)
+        sheet.mark_failed("hardware root", _NO_HARDWARE, owner=Owner.OPERATOR)
         raise EvidenceError(
             _NO_HARDWARE,
             code="envelope.kind",
@@ -345,7 +345,7 @@ def _issue(
         policy.expires_at,
         *(part.expires_at for part in genuine),
     )
-    sheet.passed("expiry", f"{to_unix(expires_at)} (Unix seconds)")
+    sheet.passed("expiry", f"to be checked again at {show_time(to_unix(expires_at))}")
     sheet.settle()
     return AttestationResult(
         platform=claims.platform,

@@ -37,18 +37,18 @@ def print_report(outcomes: Outcomes, *, as_json: bool) -> None:
         click.echo(json.dumps(_to_json(outcomes), indent=2))
     else:
         for number, one in enumerate(outcomes.examined, start=1):
-            _print_replica(one, f"enclave {number} of {len(outcomes.examined)}")
+            _print_replica(one, outcomes.url, f"enclave {number} of {len(outcomes.examined)}")
     for one in outcomes.examined:
         if one.error is not None:
             report(one.error)
 
 
-def _print_replica(one: Examined, title: str) -> None:
+def _print_replica(one: Examined, url: str, title: str) -> None:
     document = one.document_sha256.hex() or "unknown"
     click.echo(f"{title}, key document {document}")
     width = max(len(factor.name) for factor in one.factors)
     for factor in one.factors:
-        _print_factor(factor, width)
+        _print_factor(factor, url, width)
     if one.result is None:
         click.echo(f"{paint('NOT TRUSTED', 'red')}: nothing is sent to this enclave")
     else:
@@ -56,13 +56,13 @@ def _print_replica(one: Examined, title: str) -> None:
         click.echo(f"{paint('trusted', 'green')} until {until} by policy {one.result.policy_name}")
 
 
-def _print_factor(factor: Factor, width: int) -> None:
+def _print_factor(factor: Factor, url: str, width: int) -> None:
     outcome = paint(f"{factor.outcome:<4}", _COLOURS[factor.outcome])
     mark = "enforced" if factor.enforced else "informs"
     detail = printable(factor.detail).replace("\n", " ")
     click.echo(f"  {factor.name:<{width}}  {outcome}  {mark:<8}  {factor.owner:<11}  {detail}")
     if factor.next_command:
-        click.echo(f"  {'':<{width}}  {'':<4}  next: {factor.next_command}")
+        click.echo(f"  {'':<{width}}  {'':<4}  next: {factor.next_command.replace('URL', url)}")
 
 
 def _to_json(outcomes: Outcomes) -> dict[str, object]:

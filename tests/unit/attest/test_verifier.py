@@ -165,6 +165,12 @@ def test_another_manifest_than_the_evidence_names_is_refused():
     assert error.code == "binding.manifest"
 
 
+def test_a_document_that_names_another_manifest_than_the_evidence_is_refused():
+    manifest = b"{}"
+    enclave = replace(Enclave(), manifest_sha256=hashlib.sha256(manifest).digest())
+    assert refusal(enclave.collect(), manifest=manifest).code == "binding.manifest"
+
+
 def test_nothing_is_authenticated_after_a_refusal():
     platform = TestPlatform(CPU)
     refusal(Enclave(nonce=bytes(32)).collect(), platforms={CPU: platform})
@@ -369,6 +375,12 @@ def test_the_result_expires_with_the_document():
     document = key_document(not_after=START + 60)
     result = verify(replace(Enclave(), document=document).collect(), document=document)
     assert result.expires_at == NOW + timedelta(seconds=60)
+
+
+def test_a_document_without_end_in_this_calendar_is_accepted_for_an_hour():
+    document = key_document(not_after=2**40)
+    result = verify(replace(Enclave(), document=document).collect(), document=document)
+    assert result.expires_at == NOW + timedelta(hours=1)
 
 
 def test_a_time_without_a_zone_is_refused():

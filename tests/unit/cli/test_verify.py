@@ -229,7 +229,7 @@ def test_simulated_evidence_shows_that_no_processor_vouches(gateway, policy, ver
     assert replica["simulated"] is True
     assert replica["error"]["code"] == "envelope.kind"
     assert factors["hardware root"]["outcome"] == "FAIL"
-    assert factors["hardware root"]["owner"] == "chip vendor"
+    assert factors["hardware root"]["owner"] == "operator"
     assert factors["nonce echoed"]["outcome"] == "PASS"
 
 
