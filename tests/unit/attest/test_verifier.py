@@ -1,5 +1,6 @@
 """The six steps: each one refuses what it is there to refuse, with its own code."""
 
+import hashlib
 import json
 from dataclasses import replace
 from datetime import timedelta
