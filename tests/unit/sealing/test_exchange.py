@@ -333,8 +333,9 @@ def test_an_opened_request_is_answered_once():
 def test_a_body_over_the_limit_is_refused_before_it_is_kept():
     sealed, _ = seal_request(CONFIG, request_of(bytes(600_000)), pad_to=OFF.pad_request)
     opener = opener_of(max_body=1000, max_fields=1000)
+    stream = b"".join(sealed.chunks())
     with pytest.raises(SealingError) as caught:
-        opened(opener, *sealed.chunks())
+        opener.feed(stream)  # and not only at the end
     assert caught.value.code == "too-large"
     assert len(opener._message) == 0
 
