@@ -33,7 +33,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
 from confide.attest.evidence import EvidenceKind
 from confide.attest.policy import AllOf, AppraisalPolicy, Requirement
@@ -55,10 +55,6 @@ PLATFORM_TYPES: Final = ("azure-sev-snp", "azure-tdx", "sev-snp", "tdx")
 """Types a policy may name; whether this version verifies them is the verifier's business."""
 
 _VERSION = 1
-
-
-def _refuse(message: str, code: str) -> NoReturn:
-    raise ConfigError(f"appraisal policy: {message}", code=code)
 
 
 def read_policy(path: Path, *, at: datetime) -> AppraisalPolicy:
@@ -88,13 +84,16 @@ def load_policy(raw: bytes, *, at: datetime) -> AppraisalPolicy:
     table = _parse(raw)
     _only(table, "the file", {"version", "name", "not_after", "workload", "min_tcb", "gpu", "key"})
     if type(table.get("version")) is not int or table["version"] != _VERSION:
-        _refuse(f"version is not {_VERSION}", "policy.invalid")
+        raise ConfigError(f"appraisal policy: version is not {_VERSION}", code="policy.invalid")
     name = _text(table.get("name"), "name")
     not_after = table.get("not_after")
     if not isinstance(not_after, datetime) or not_after.tzinfo is None:
-        _refuse("not_after is not a date and time with a time zone", "policy.invalid")
+        raise ConfigError(
+            "appraisal policy: not_after is not a date and time with a time zone",
+            code="policy.invalid",
+        )
     if at >= not_after:
-        _refuse(f"{name} ended on {not_after}", "policy.expired")
+        raise ConfigError(f"appraisal policy: {name} ended on {not_after}", code="policy.expired")
     parts: list[Requirement] = [
         MeasurementIn(ReferenceValues(name, not_after, _workloads(table.get("workload")))),
         MinimumTcb(_floors(table.get("min_tcb"))),
@@ -114,7 +113,9 @@ def load_policy(raw: bytes, *, at: datetime) -> AppraisalPolicy:
 
 def _parse(raw: bytes) -> Mapping[str, object]:
     if len(raw) > MAX_POLICY:
-        _refuse(f"larger than {MAX_POLICY} bytes", "policy.invalid")
+        raise ConfigError(
+            f"appraisal policy: larger than {MAX_POLICY} bytes", code="policy.invalid"
+        )
     try:
         return tomllib.loads(raw.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -124,18 +125,21 @@ def _parse(raw: bytes) -> Mapping[str, object]:
 def _only(table: Mapping[str, object], where: str, names: Iterable[str]) -> None:
     unknown = sorted(table.keys() - set(names))
     if unknown:
-        _refuse(f"{where} has unknown keys: {', '.join(unknown)}", "policy.unknown_key")
+        raise ConfigError(
+            f"appraisal policy: {where} has unknown keys: {', '.join(unknown)}",
+            code="policy.unknown_key",
+        )
 
 
 def _table(value: object, where: str) -> Mapping[str, object]:
     if not isinstance(value, dict) or not value:
-        _refuse(f"{where} is missing or empty", "policy.invalid")
+        raise ConfigError(f"appraisal policy: {where} is missing or empty", code="policy.invalid")
     return value
 
 
 def _text(value: object, where: str) -> str:
     if not isinstance(value, str) or not value or len(value) > 128 or not value.isprintable():
-        _refuse(f"{where} is not a short text", "policy.invalid")
+        raise ConfigError(f"appraisal policy: {where} is not a short text", code="policy.invalid")
     return value
 
 
@@ -143,26 +147,35 @@ def _digest(value: object, where: str, lengths: tuple[int, ...]) -> bytes:
     """Read hexadecimal of an exact length; nothing else, so no wildcard fits."""
     wanted = " or ".join(str(2 * length) for length in lengths)
     if not isinstance(value, str) or len(value) not in {2 * length for length in lengths}:
-        _refuse(f"{where} is not {wanted} hex digits", "policy.invalid")
+        raise ConfigError(
+            f"appraisal policy: {where} is not {wanted} hex digits", code="policy.invalid"
+        )
     if not set(value) <= set("0123456789abcdefABCDEF"):
-        _refuse(f"{where} is not {wanted} hex digits", "policy.invalid")
+        raise ConfigError(
+            f"appraisal policy: {where} is not {wanted} hex digits", code="policy.invalid"
+        )
     if len(set(bytes.fromhex(value))) == 1:
-        _refuse(f"{where} repeats one byte, so it is no digest", "policy.invalid")
+        raise ConfigError(
+            f"appraisal policy: {where} repeats one byte, so it is no digest", code="policy.invalid"
+        )
     return bytes.fromhex(value)
 
 
 def _platform(name: str) -> str:
     if name == EvidenceKind.SOFTWARE_DEV or name not in PLATFORM_TYPES:
-        _refuse(
-            f"{name!r} is not a hardware platform; known: {', '.join(PLATFORM_TYPES)}",
-            "policy.unknown_key",
+        raise ConfigError(
+            f"appraisal policy: {name!r} is not a hardware platform; known: {', '.join(PLATFORM_TYPES)}",
+            code="policy.unknown_key",
         )
     return name
 
 
 def _workloads(value: object) -> tuple[ReferenceValue, ...]:
     if not isinstance(value, list) or not value:
-        _refuse("no workload: an absent expectation is a refusal", "policy.no_workload")
+        raise ConfigError(
+            "appraisal policy: no workload: an absent expectation is a refusal",
+            code="policy.no_workload",
+        )
     return tuple(found for workload in value for found in _workload(workload))
 
 
@@ -174,7 +187,10 @@ def _workload(value: object) -> list[ReferenceValue]:
     found = []
     for platform, listed in _table(table.get("measurements"), f"measurements of {name}").items():
         if not isinstance(listed, list) or not listed:
-            _refuse(f"{name} lists no measurement for {platform}", "policy.no_workload")
+            raise ConfigError(
+                f"appraisal policy: {name} lists no measurement for {platform}",
+                code="policy.no_workload",
+            )
         for one in listed:
             measurement = _digest(one, f"measurement of {name}", (32, 48, 64))
             found.append(ReferenceValue(name, _platform(platform), measurement, manifest))
@@ -193,7 +209,10 @@ def _components(value: object, product: str) -> Mapping[str, int]:
     components: dict[str, int] = {}
     for name, lowest in _table(value, f"min_tcb of {product}").items():
         if type(lowest) is not int or not 0 <= lowest <= 255:
-            _refuse(f"{name} of {product} is not a number from 0 to 255", "policy.invalid")
+            raise ConfigError(
+                f"appraisal policy: {name} of {product} is not a number from 0 to 255",
+                code="policy.invalid",
+            )
         components[name] = lowest
     return components
 
@@ -203,7 +222,9 @@ def _gpu(value: object) -> GpuConfidential:
     _only(table, "gpu", {"count"})
     count = table.get("count")
     if type(count) is not int or not 1 <= count <= 16:
-        _refuse("gpu.count is not a number from 1 to 16", "policy.invalid")
+        raise ConfigError(
+            "appraisal policy: gpu.count is not a number from 1 to 16", code="policy.invalid"
+        )
     return GpuConfidential(count)
 
 
