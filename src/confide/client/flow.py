@@ -137,8 +137,8 @@ def establish(sessions: Sessions, *, seen: int | None = None) -> Flow[None]:
         ConfideError: No replica could be verified.
     """
     if seen is not None and sessions.generation != seen:
-        if sessions.failure is not None:
-            raise sessions.failure
+        if failure := sessions.failure:
+            raise failure
         return
     try:
         found = yield from _discover(sessions)

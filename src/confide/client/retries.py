@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from confide.client.httpx_errors import nothing_was_sent
+from confide.client.kept_errors import bare
 from confide.errors import ConfideError, KeyConfigError
 
 __all__ = ["RETRY_HEADER", "RetryGuard"]
@@ -41,9 +42,11 @@ class RetryGuard:
         """Note that this request failed, unless sending it again is harmless."""
         if nothing_was_sent(error) or isinstance(error, KeyConfigError):
             return
+        key, now = _digest(path, body), self._monotonic()
         with self._lock:
-            self._failed[_digest(path, body)] = (self._monotonic() + _KEEP_S, error)
-            while len(self._failed) > _MOST:
+            self._failed.pop(key, None)  # the order of the table is the order of expiry
+            self._failed[key] = (now + _KEEP_S, bare(error))
+            while len(self._failed) > _MOST or next(iter(self._failed.values()))[0] <= now:
                 self._failed.popitem(last=False)
 
     def refuse_repetition(self, path: str, body: bytes, retry_count: str | None) -> None:
@@ -62,7 +65,7 @@ class RetryGuard:
         with self._lock:
             until, error = self._failed.get(_digest(path, body), (0.0, None))
         if error is not None and self._monotonic() < until:
-            raise error
+            raise bare(error)
 
 
 def _digest(path: str, body: bytes) -> bytes:

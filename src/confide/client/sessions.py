@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from confide.attest.results import EnclaveVerifier, Verdict
+from confide.client.kept_errors import bare
 from confide.errors import ConfideError
 from confide.wire.key_config import KeyConfig
 from confide.wire.key_document import KeyDocument
@@ -81,8 +82,8 @@ class Sessions:
 
     @property
     def failure(self) -> ConfideError | None:
-        """How the last attempt failed; None if it succeeded or there was none."""
-        return self._failure
+        """How the last attempt failed, to be raised; None if it succeeded or there was none."""
+        return None if self._failure is None else bare(self._failure)
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
@@ -117,5 +118,5 @@ class Sessions:
     def fail(self, error: ConfideError) -> None:
         """Take the outcome of a failed attempt. What is still usable stays so until it expires."""
         with self._guard:
-            self._failure = error
+            self._failure = bare(error)
             self._generation += 1
