@@ -2,11 +2,8 @@
 
 Isolation between domains: the engine keeps nothing of one request for the next. Its prompt
 cache is off, by start parameter and in every request, and clients cannot turn it on. So there
-is no shared state to salt, and `BackendRequest.isolation` is not needed.
-
-Only fields listed here reach the engine. Its request parser knows dozens of controls, some of
-which reach other callers (slots, caches, adapters) and more come with every version; a field
-that is not listed is refused by name if it is a known control, and left out otherwise.
+is no shared state to salt, and `BackendRequest.isolation` is not needed. What reaches the engine
+of a request is decided in `llamacpp_request`.
 """
 
 from __future__ import annotations
@@ -40,6 +37,12 @@ from confide.enclave.inference.backends.llamacpp_answer import (
     write_whole,
 )
 from confide.enclave.inference.backends.llamacpp_process import EngineProcess, EngineSettings
+from confide.enclave.inference.backends.llamacpp_request import (
+    ENGINE_FIELDS,
+    SAMPLING_FIELDS,
+    check_single,
+    forwarded_fields,
+)
 from confide.enclave.inference.backends.llamacpp_structured import (
     StructuredPlan,
     plan_structured,
@@ -54,35 +57,6 @@ _MAX_PROMPT: Final = 64 * 1024 * 1024
 #: A trained context longer than this is not reserved unless the settings say so.
 _DEFAULT_CONTEXT: Final = 8192
 
-#: Controls of the engine itself. Any of them from a client is a 400 that names it.
-ENGINE_FIELDS: Final = frozenset(
-    {
-        "backend_sampling", "cache_prompt", "chat_format", "chat_template",
-        "continue_final_message", "grammar", "grammar_lazy", "grammar_triggers", "id_slot",
-        "ignore_eos", "image_data", "input_prefix", "input_suffix", "lora", "min_keep",
-        "n_cache_reuse", "n_cmpl", "n_discard", "n_indent", "n_keep", "n_predict", "n_probs",
-        "parse_tool_calls", "post_sampling_probs", "preserved_tokens", "response_fields",
-        "return_progress", "return_tokens", "samplers", "speculative", "t_max_predict_ms",
-        "t_max_prompt_ms", "timings_per_token", "verbose",
-    }
-)  # fmt: skip
-
-_SAMPLING: Final = frozenset(
-    {
-        "stream", "stream_options", "max_tokens", "temperature", "top_p", "top_k", "min_p",
-        "typical_p", "seed", "stop", "presence_penalty", "frequency_penalty", "repeat_penalty",
-        "repeat_last_n", "logit_bias", "logprobs",
-    }
-)  # fmt: skip
-_FORWARDED: Final = {
-    Operation.CHAT: _SAMPLING
-    | {
-        "messages", "tools", "tool_choice", "parallel_tool_calls", "top_logprobs",
-        "chat_template_kwargs", "reasoning_format",
-    },
-    Operation.COMPLETIONS: _SAMPLING | {"prompt"},
-    Operation.EMBEDDINGS: frozenset({"input", "encoding_format"}),
-}  # fmt: skip
 _PATHS: Final = {
     Operation.CHAT: "/v1/chat/completions",
     Operation.COMPLETIONS: "/v1/completions",
@@ -228,9 +202,9 @@ class LlamaCppBackend:
         """Ask the engine; see `Backend.open`."""
         if request.operation is Operation.EMBEDDINGS and not self.options.embeddings:
             raise InvalidRequest("this model does not make embeddings", param="model")
-        _check_single(request)
+        check_single(request)
         await self.process.wait_ready(self.options.restart_wait_s)
-        fields = _forwarded(request)
+        fields = forwarded_fields(request)
         if request.operation is Operation.CHAT:
             plan = plan_structured(request.fields)
             if plan is not None:
@@ -273,7 +247,7 @@ class LlamaCppBackend:
     ) -> BackendResponse:
         """A chat whose answer has a given shape; see `llamacpp_structured`."""
         prompt = await self._render(request, fields, plan)
-        completion = {name: fields[name] for name in _SAMPLING & fields.keys()}
+        completion = {name: fields[name] for name in SAMPLING_FIELDS & fields.keys()}
         completion |= {"prompt": prompt, "json_schema": plan.schema, "cache_prompt": False}
         if completion.pop("logprobs", False) is True and not plan.calls_tool:
             completion["logprobs"] = request.fields.get("top_logprobs") or 1
@@ -304,36 +278,6 @@ class LlamaCppBackend:
         # Where the template teaches this marker, the model has learned what comes after it.
         marked = plan.calls_tool and "<tool_call>" in prompt
         return prompt + "<tool_call>\n" if marked else prompt
-
-
-def _check_single(request: BackendRequest) -> None:
-    """Refuse several answers at once: the engine reports the usage of one of them only."""
-    if request.fields.get("n") not in (None, 1):
-        raise InvalidRequest("only one choice can be generated", param="n")
-    if request.fields.get("best_of") not in (None, 1):
-        raise InvalidRequest("only one choice can be generated", param="best_of")
-    if request.operation is not Operation.COMPLETIONS:
-        return
-    prompt = request.fields.get("prompt")
-    several = isinstance(prompt, list) and (
-        len(prompt) != 1 and not all(isinstance(token, int) for token in prompt)
-    )
-    if several or not isinstance(prompt, str | list):
-        raise InvalidRequest("prompt must be one string or a list of tokens", param="prompt")
-
-
-def _forwarded(request: BackendRequest) -> dict[str, object]:
-    """The fields that the engine gets."""
-    given = request.fields
-    allowed = _FORWARDED[request.operation]
-    fields = {name: value for name, value in given.items() if name in allowed}
-    if given.get("max_completion_tokens") is not None:
-        fields["max_tokens"] = given["max_completion_tokens"]
-    if request.operation is not Operation.EMBEDDINGS:
-        fields["cache_prompt"] = False
-    elif given.get("dimensions") is not None:
-        raise InvalidRequest("this model's embeddings cannot be shortened", param="dimensions")
-    return fields
 
 
 def _streamed(fields: Mapping[str, object]) -> dict[str, object]:
