@@ -55,6 +55,7 @@ PLATFORM_TYPES: Final = ("azure-sev-snp", "azure-tdx", "sev-snp", "tdx")
 """Types a policy may name; whether this version verifies them is the verifier's business."""
 
 _VERSION = 1
+_HEX = frozenset("0123456789abcdefABCDEF")
 
 
 def read_policy(path: Path, *, at: datetime) -> AppraisalPolicy:
@@ -145,14 +146,11 @@ def _text(value: object, where: str) -> str:
 
 def _digest(value: object, where: str, lengths: tuple[int, ...]) -> bytes:
     """Read hexadecimal of an exact length; nothing else, so no wildcard fits."""
-    wanted = " or ".join(str(2 * length) for length in lengths)
-    if not isinstance(value, str) or len(value) not in {2 * length for length in lengths}:
+    wanted = {2 * length for length in lengths}
+    if not isinstance(value, str) or len(value) not in wanted or not set(value) <= _HEX:
+        listed = " or ".join(str(digits) for digits in sorted(wanted))
         raise ConfigError(
-            f"appraisal policy: {where} is not {wanted} hex digits", code="policy.invalid"
-        )
-    if not set(value) <= set("0123456789abcdefABCDEF"):
-        raise ConfigError(
-            f"appraisal policy: {where} is not {wanted} hex digits", code="policy.invalid"
+            f"appraisal policy: {where} is not {listed} hex digits", code="policy.invalid"
         )
     if len(set(bytes.fromhex(value))) == 1:
         raise ConfigError(
@@ -163,8 +161,9 @@ def _digest(value: object, where: str, lengths: tuple[int, ...]) -> bytes:
 
 def _platform(name: str) -> str:
     if name == EvidenceKind.SOFTWARE_DEV or name not in PLATFORM_TYPES:
+        known = ", ".join(PLATFORM_TYPES)
         raise ConfigError(
-            f"appraisal policy: {name!r} is not a hardware platform; known: {', '.join(PLATFORM_TYPES)}",
+            f"appraisal policy: {name!r} is not a hardware platform; known: {known}",
             code="policy.unknown_key",
         )
     return name
