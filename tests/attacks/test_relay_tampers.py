@@ -13,11 +13,12 @@ import httpx2
 import pytest
 from openai import APIError, OpenAI
 from tests.attacks.tampering_relay import TamperingRelay
-from tests.stacks import ECHO, SLOW, options
+from tests.stacks import ECHO, options
 
 from confide import EncryptedTransport
 from confide.errors import ConfideError, OpenError, SealingError, StreamTruncated
 from confide.local import Home, Stack, simulated_verifier
+from confide.local.enclave_file import BackendChoice
 from confide.local.readiness import free_port
 from confide.wire.frames import FrameReader, encode_frame
 
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.e2e
 NONCE = 32  # bytes before the first response chunk (draft-08: max(Nn, Nk))
 HEADER = 7
 ENCAPSULATED = 1120
+PACED = BackendChoice("echo", ("paced",), {"token_delay_ms": 5})
 WORDS = " ".join(f"word{n}" for n in range(60))
 
 
@@ -36,7 +38,7 @@ def tampered(tmp_path_factory):
     home = Home(tmp_path_factory.mktemp("home"))
     chosen = options(
         ECHO,
-        SLOW,
+        PACED,
         enclave_ports=(enclave_port,),
         gateway={
             "enclaves": [relay.url],
@@ -59,7 +61,7 @@ def road(tampered):
     )
     with httpx2.Client(transport=transport, timeout=30) as client:
 
-        def ask(model: str = "slow", words: str = WORDS) -> bytes:
+        def ask(model: str = "paced", words: str = WORDS) -> bytes:
             body = {
                 "model": model,
                 "stream": True,
@@ -216,7 +218,7 @@ def test_through_the_proxy_a_changed_stream_is_an_error_and_never_a_normal_end(t
     with OpenAI(base_url=f"{stack.proxy_url}/v1", api_key="x", max_retries=0) as client:
         try:
             for event in client.chat.completions.create(
-                model="slow", stream=True, messages=[{"role": "user", "content": WORDS}]
+                model="paced", stream=True, messages=[{"role": "user", "content": WORDS}]
             ):
                 received += event.choices[0].delta.content or "" if event.choices else ""
         except (APIError, httpx2.HTTPError) as error:

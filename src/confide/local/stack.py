@@ -170,6 +170,8 @@ class Stack:
     def _start(self, name: str, arguments: list[str], port: int, path: str = "/healthz") -> Child:
         room = name.partition("-")[0]
         log = self.home.log(name)
+        if replaced := self.children.pop(name, None):
+            replaced.kill()
         child = Child.start(room, [*arguments, "--home", str(self.home.path)], log)
         self.children[name] = child
         write_private(self.home.run / f"{name}.pid", f"{child.process.pid}\n".encode())
