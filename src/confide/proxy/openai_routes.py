@@ -12,8 +12,9 @@ ends the request to the gateway at once.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 import httpx2
 from starlette.types import Receive, Scope, Send
@@ -22,16 +23,32 @@ from confide.client.transport import AsyncEncryptedTransport
 from confide.dialects.error_bodies import openai_error_event
 from confide.errors import ConfideError, RequestTooLarge
 from confide.proxy.answers import send_body, send_error
+from confide.telemetry.logs import enabled, event
 
 __all__ = ["DEFAULT_BODY_LIMIT", "SealedRoute"]
 
 DEFAULT_BODY_LIMIT: Final = 32 * 1024 * 1024
+# Names for the log; a path holds whatever a client put into it.
+_ROUTES: Final = {
+    "/v1/chat/completions": "chat",
+    "/v1/completions": "completions",
+    "/v1/embeddings": "embeddings",
+}
 _INNER: Final = "https://confide.invalid"
 _KEPT: Final = frozenset({b"content-type", b"accept", b"authorization", b"x-stainless-retry-count"})
 
 
 class _CallerGoneError(Exception):
     """The caller closed the connection before its request was complete."""
+
+
+class _Ending(NamedTuple):
+    """How one request ended, for the log."""
+
+    outcome: str
+    status: int | None = None
+    code: str | None = None
+    request_id: str | None = None
 
 
 class SealedRoute:
@@ -57,6 +74,7 @@ class SealedRoute:
             return
         except _CallerGoneError:
             return
+        started = time.monotonic()
         relay = asyncio.create_task(self._relay(_request(scope, body), send))
         gone = asyncio.create_task(_disconnected(receive))
         try:
@@ -66,6 +84,10 @@ class SealedRoute:
             if not relay.done():
                 relay.cancel()
         await asyncio.gather(relay, return_exceptions=relay.cancelling() > 0)
+        if enabled("info"):
+            _log(
+                relay, route=_ROUTES.get(scope["path"], "models"), bytes_up=len(body), since=started
+            )
 
     async def _body(self, headers: Iterable[tuple[bytes, bytes]], receive: Receive) -> bytes:
         declared = next((value for name, value in headers if name == b"content-length"), b"0")
@@ -85,19 +107,21 @@ class SealedRoute:
             if not message.get("more_body", False) and received <= self._limit:
                 return b"".join(pieces)
 
-    async def _relay(self, request: httpx2.Request, send: Send) -> None:
+    async def _relay(self, request: httpx2.Request, send: Send) -> _Ending:
         try:
             response = await self._transport.handle_async_request(request)
         except ConfideError as error:
             await send_error(send, error)
-            return
+            return _Ending("failed", code=error.code)
+        send_on = _send_stream if _streams(response) else _send_whole
         try:
-            if _streams(response):
-                await _send_stream(response, send)
-            else:
-                await _send_whole(response, send)
+            failure = await send_on(response, send)
         finally:
             await response.aclose()
+        request_id = response.headers.get("confide-request-id")
+        if failure is not None:
+            return _Ending("failed", response.status_code, failure.code, request_id)
+        return _Ending("complete", response.status_code, None, request_id)
 
 
 def _request(scope: Scope, body: bytes) -> httpx2.Request:
@@ -128,16 +152,17 @@ def _pieces(response: httpx2.Response) -> AsyncIterator[bytes]:
     return aiter(response.stream)
 
 
-async def _send_whole(response: httpx2.Response, send: Send) -> None:
+async def _send_whole(response: httpx2.Response, send: Send) -> ConfideError | None:
     try:
         body = b"".join([piece async for piece in _pieces(response)])
     except ConfideError as error:
         await send_error(send, error)
-        return
+        return error
     await send_body(send, response.status_code, _headers(response), body)
+    return None
 
 
-async def _send_stream(response: httpx2.Response, send: Send) -> None:
+async def _send_stream(response: httpx2.Response, send: Send) -> ConfideError | None:
     await send(
         {
             "type": "http.response.start",
@@ -155,5 +180,17 @@ async def _send_stream(response: httpx2.Response, send: Send) -> None:
         last = openai_error_event(error) if tail == b"\n\n" else b""
         await send({"type": "http.response.body", "body": last, "more_body": True})
         # Returning without the last message makes the server break the connection.
-        return
+        return error
     await send({"type": "http.response.body", "body": b""})
+    return None
+
+
+def _log(relay: asyncio.Task[_Ending], *, route: str, bytes_up: int, since: float) -> None:
+    ending = _Ending("cancelled") if relay.cancelled() else relay.result()
+    event(
+        "answered",
+        route=route,
+        bytes_up=bytes_up,
+        duration_ms=round((time.monotonic() - since) * 1000),
+        **ending._asdict(),
+    )

@@ -1,6 +1,7 @@
 """Bodies pass byte for byte in both directions; what goes wrong has OpenAI's shape."""
 
 import asyncio
+import io
 import json
 
 import httpx2
@@ -12,6 +13,8 @@ from tests.doubles.sealed_stack import (
     delta,
     sse,
 )
+
+from confide.telemetry import logs
 
 ASK = b'{"model": "m",  "messages":[{"role":"user","content":"h\\u00e9"}], "odd": 1.50}'
 STREAM = b'{"model":"m","messages":[],"stream":true}'
@@ -284,6 +287,26 @@ async def test_a_sealed_error_event_passes_through_and_ends_regularly(stack, app
     caller = await Caller(app, "/v1/chat/completions", STREAM).run()
     assert caller.body.endswith(b'data: {"error":{"code":"x"}}\n\n')
     assert caller.complete
+
+
+async def test_the_log_says_how_each_request_ended_and_nothing_of_it(stack, app):
+    lines = io.StringIO()
+    logs.configure("info", lines, now=stack.clock)
+    try:
+        await Caller(app, "/v1/chat/completions", STREAM).run()
+        stack.tamper = lambda pieces: list(pieces)[:2]
+        await Caller(app, "/v1/models/secret-name", b"").run()
+        await Caller(app, "/v1/chat/completions", STREAM).run()
+    finally:
+        logs.configure("info", None)
+    events = [json.loads(line) for line in lines.getvalue().splitlines()]
+    assert [(e["route"], e["outcome"], e["code"]) for e in events] == [
+        ("chat", "complete", None),
+        ("chat", "failed", "stream-truncated"),
+    ]
+    assert events[0]["request_id"] == "01J9Z4T0V5"
+    assert "secret-name" not in lines.getvalue()
+    assert "hello" not in lines.getvalue()
 
 
 async def test_liveness_says_whether_an_enclave_is_verified_and_simulated(stack, make_client):
