@@ -294,7 +294,8 @@ def error_codes_page() -> str:
     lines += ["| code | raised as | messages |", "| --- | --- | --- |"]
     for code, (names, messages) in raised_codes().items():
         called = ", ".join(f"`{name}`" for name in sorted(names))
-        lines.append(f"| `{code}` | {called} | {'; '.join(messages)} |")
+        shown = messages[:MESSAGES] + (["and others"] if len(messages) > MESSAGES else [])
+        lines.append(f"| `{code}` | {called} | {'; '.join(shown)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -305,6 +306,9 @@ an error: was it authenticated, and what should the caller do? A `GatewayError` 
 and is never treated as model output; an `EnclaveError` came sealed, so it is authentic. HTTP
 statuses are the default of the class; the exit code is that of the `confide` command.
 """
+
+MESSAGES = 3
+"""Messages that are shown per code, as examples."""
 
 RAISED_INTRODUCTION = """
 A class has one default code; some places give a narrower one. An ellipsis stands for a value.
