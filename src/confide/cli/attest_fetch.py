@@ -6,6 +6,7 @@ prompt is sent.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 
 import click
@@ -21,6 +22,7 @@ __all__ = ["MAX_EVIDENCE", "Fetched", "Fetcher", "parse_url"]
 
 _CONNECT_S = 5.0
 _READ_S = 15.0
+_TOTAL_S = 60.0
 MAX_EVIDENCE = 512 * 1024
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -112,8 +114,12 @@ def _read(response: httpx2.Response, limit: int) -> bytes:
     if declared.isdecimal() and int(declared[:20]) > limit:
         raise TransportError(f"the answer is larger than {limit} bytes")
     body = bytearray()
-    for piece in response.iter_raw(chunk_size=65536):
+    deadline = time.monotonic() + _TOTAL_S
+    for piece in response.iter_raw():
         body += piece
+        # The read timeout starts again with every byte; this one does not.
+        if time.monotonic() > deadline:
+            raise TransportError(f"the answer took longer than {_TOTAL_S:.0f} s")
         if len(body) > limit:
             raise TransportError(f"the answer is larger than {limit} bytes")
     return bytes(body)

@@ -355,6 +355,13 @@ def test_an_answer_that_grows_too_large_is_given_up(gateway, policy, verify):
     assert "larger than" in err
 
 
+def test_an_answer_that_drips_is_given_up(gateway, policy, verify, monkeypatch):
+    monkeypatch.setattr("confide.cli.attest_fetch._TOTAL_S", -1.0)
+    code, _, err = verify(gateway.url, "--policy", policy)
+    assert code == 5
+    assert "took longer" in err
+
+
 def test_an_answer_that_is_cut_off_exits_5(gateway, policy, verify):
     gateway.evidence = lambda *_: Answer(b"x", headers=(("Content-Length", "100"),))
     assert verify(gateway.url, "--policy", policy)[0] == 5
