@@ -70,7 +70,7 @@ def run(case: Case) -> tuple[str, str]:
         return "FAILED", str(error)
     except ConfideError as error:
         return "FAILED", f"{type(error).__name__}: {error}"
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         # A case may hold anything; a wrong shape is a failed case, not a crash.
         return "FAILED", f"malformed case ({type(error).__name__})"
 

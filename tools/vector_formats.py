@@ -61,6 +61,11 @@ def any_has(found: list[Any], *names: str) -> bool:
     return any(isinstance(one, dict) and all(name in one for name in names) for one in found)
 
 
+def title(entry: Any, number: int) -> str:
+    """Name a case by its own name, or by its place."""
+    return str(entry.get("name", number)) if isinstance(entry, dict) else str(number)
+
+
 class Transcripts:
     """Recorded OHTTP exchanges with other implementations."""
 
@@ -100,7 +105,7 @@ class OhttpExamples:
     def cases(self, document: Any) -> list[Case]:
         """One case per example."""
         return [
-            Case(str(one.get("name", n)), partial(check_example, one))
+            Case(title(one, n), partial(check_example, one))
             for n, one in enumerate(entries(document, "vectors"))
         ]
 
@@ -117,7 +122,7 @@ class BinaryHttp:
     def cases(self, document: Any) -> list[Case]:
         """One case per message."""
         return [
-            Case(str(one.get("name", n)), partial(check_message, one))
+            Case(title(one, n), partial(check_message, one))
             for n, one in enumerate(entries(document, "vectors"))
         ]
 
@@ -149,14 +154,16 @@ class Hpke:
     def cases(self, document: Any) -> list[Case]:
         """One case per suite and mode."""
         return [
-            Case(
-                f"HPKE mode {one.get('mode')} KEM {one.get('kem_id')} KDF {one.get('kdf_id')}"
-                f" AEAD {one.get('aead_id')}",
-                partial(check_hpke, one),
-            )
-            for one in entries(document, "vectors")
-            if isinstance(one, dict)
+            Case(self._title(one, n), partial(check_hpke, one))
+            for n, one in enumerate(entries(document, "vectors"))
         ]
+
+    @staticmethod
+    def _title(entry: Any, number: int) -> str:
+        if not isinstance(entry, dict):
+            return f"HPKE {number}"
+        names = {"mode": "mode", "KEM": "kem_id", "KDF": "kdf_id", "AEAD": "aead_id"}
+        return "HPKE " + " ".join(f"{word} {entry.get(name)}" for word, name in names.items())
 
 
 FORMATS: list[Format] = [Transcripts(), OhttpExamples(), BinaryHttp(), Xwing(), Hpke()]

@@ -105,6 +105,20 @@ def test_a_malformed_case_fails_and_does_not_crash(
     assert outcome(check_vectors, tmp_path, capsys, entry) == (1, "0 passed, 1 failed")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["ohttp_rfc9458.json", "bhttp_rfc9292.json", "xwing_draft.json", "hpke_pq_draft.json"],
+)
+@pytest.mark.parametrize("entry", [None, 5, "text", [], {}], ids=repr)
+def test_a_malformed_case_of_any_format_fails(check_vectors, tmp_path, capsys, name, entry):
+    document = json.loads((VECTORS / name).read_text())
+    (document["vectors"] if isinstance(document, dict) else document).append(entry)
+    path = tmp_path / "changed.json"
+    path.write_text(json.dumps(document))
+    assert check_vectors.main([str(path)]) == 1
+    assert capsys.readouterr().out.splitlines()[-1].endswith(", 1 failed")
+
+
 def test_a_case_that_is_no_object_fails(check_vectors, tmp_path, capsys):
     assert outcome(check_vectors, tmp_path, capsys, 5) == (1, "0 passed, 1 failed")
 
