@@ -175,10 +175,10 @@ def serve_enclave(config_path: Path, *, collector: Collector | None = None) -> N
 def _door_terms(settings: EnclaveSettings) -> DoorTerms:
     door, padding = settings.enclave, settings.padding
     return DoorTerms(
-        frozenset(door.authorities),
-        door.max_body,
-        door.max_requests,
-        PaddingProfile.parse(padding.profile, padding.tick_ms),
+        authorities=frozenset(door.authorities),
+        max_body=door.max_body,
+        max_requests=door.max_requests,
+        profile=PaddingProfile.parse(padding.profile, padding.tick_ms),
     )
 
 

@@ -58,7 +58,7 @@ from confide.telemetry.logs import event
 from confide.wire.envelope import HEADER_LENGTH, RequestHeader, envelope_digest, prefix_length
 from confide.wire.grants import Grant
 from confide.wire.media_types import CHUNKED_REQUEST
-from confide.wire.problems import problem_for
+from confide.wire.problems import Problem, problem_for
 
 __all__ = ["Door", "DoorTerms", "OpenedRequest"]
 
@@ -67,7 +67,7 @@ _MAX_FIELDS: Final = 64 * 1024
 _DATE_FORMAT: Final = "%a, %d %b %Y %H:%M:%S GMT"  # IMF-fixdate, RFC 9110 section 5.6.7
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DoorTerms:
     """What the door accepts.
 
@@ -75,12 +75,15 @@ class DoorTerms:
         authorities: Inner authorities this enclave answers for.
         max_body: Longest request body inside the seal, in bytes.
         max_requests: Sealed requests in progress at one time.
+        receive_within_s: How long a request may take to arrive. One that takes longer than
+            the replay window reaches back would be refused for its date anyway.
         profile: Padding of answers.
     """
 
     authorities: frozenset[str] = frozenset({"confide.invalid"})
     max_body: int = 32 * 1024 * 1024
     max_requests: int = 1_000
+    receive_within_s: float = 120.0
     profile: PaddingProfile = field(default_factory=PaddingProfile)
 
 
@@ -140,9 +143,13 @@ class Door:
         request_id = exchange.header(b"confide-request-id")
         with self._metrics.request():
             try:
-                opened = await self.open(exchange)
+                async with asyncio.timeout(self._terms.receive_within_s):
+                    opened = await self.open(exchange)
             except ClientGone:
                 self._metrics.refused("gone")
+            except TimeoutError:
+                self._metrics.refused("timeout")
+                await exchange.refuse(Problem.of("request-timeout", 408))
             except (GatewayError, SealingError) as error:
                 self._metrics.refused(error.code)
                 known = request_id if _REQUEST_ID.fullmatch(request_id) else None

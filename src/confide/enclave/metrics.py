@@ -11,7 +11,7 @@ from confide.telemetry.metrics import Counter, Registry
 __all__ = ["EnclaveMetrics"]
 
 _OUTCOMES: Final = ("complete", "cancelled", "failed", "refused")
-_REFUSALS: Final = ("grant", "key", "replay", "size", "busy", "gone", "other")
+_REFUSALS: Final = ("grant", "key", "replay", "size", "busy", "gone", "timeout", "other")
 
 
 class EnclaveMetrics:
@@ -78,6 +78,7 @@ _BY_CODE: Final = {
     "request-too-large": "size",
     "enclave-busy": "busy",
     "gone": "gone",
+    "timeout": "timeout",
 }
 
 

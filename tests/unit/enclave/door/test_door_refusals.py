@@ -1,5 +1,7 @@
 """Before a request is acted on, every refusal is a problem document that says little."""
 
+from dataclasses import replace
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.unit.enclave.door.door_bench import MESSAGES, b64url, opened
@@ -69,6 +71,17 @@ async def test_65_kb_of_inner_headers_are_refused_under_the_seal(bench):
     got = await bench.ask(inner=inner)
     assert (got.status, got.head.status) == (200, 413)
     assert got.error["type"] == "invalid_request_error"
+
+
+async def test_a_request_that_does_not_arrive_in_time_is_given_up(bench):
+    bench.parts.door._terms = replace(bench.parts.door._terms, receive_within_s=0.05)
+    sealed, _ = bench.seal(bench.inner(CHAT_BODY))
+    raw = b"".join(sealed.chunks())
+    peer = bench.post(sealed, pieces=[raw[:1200], raw[1200:]])
+    peer.incoming._queue.pop()
+    got = await peer.result()
+    assert (got.status, got.problem.code) == (408, "request-timeout")
+    assert bench.parts.metrics.open_requests == 0
 
 
 async def test_too_many_requests_at_once_are_refused(make_bench):
@@ -149,6 +162,18 @@ async def test_every_cryptographic_failure_is_one_document(bench):
     ]
     answers = [(await refused(bench, pieces=[case], **token)).raw for case in cases]
     assert len(set(answers)) == 1
+
+
+async def test_no_byte_of_a_request_can_be_changed(bench):
+    sealed, _ = bench.seal(bench.inner(CHAT_BODY))
+    raw = b"".join(sealed.chunks())
+    for at in [*range(7), *range(7, len(raw), 29), len(raw) - 1]:
+        changed = bytearray(raw)
+        changed[at] ^= 0x40
+        await refused(bench, pieces=[bytes(changed)], **granted_for(bench, raw))
+        # With a grant for the changed envelope too: the seal itself must refuse.
+        if 7 <= at < 1127:
+            await refused(bench, pieces=[bytes(changed)], **granted_for(bench, bytes(changed)))
 
 
 async def test_a_request_cut_at_any_byte_is_never_acted_on(bench):
