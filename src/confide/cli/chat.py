@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_NOWHERE = "no proxy is known"
 _START = "start one with confide up or confide proxy run, or give --base-url"
 
 
@@ -64,7 +63,7 @@ def chat(
     """Send one prompt through the seal and print the answer.
 
     The answer is printed while it is made. PROMPT - reads standard input. The API key is
-    OPENAI_API_KEY or CONFIDE_API_KEY, or the one in client.env. Exits 3 if no enclave was
+    CONFIDE_API_KEY, or OPENAI_API_KEY from where the base URL is. Exits 3 if no enclave was
     accepted, 4 if the gateway refuses, 5 if nothing answers.
 
     \b
@@ -74,9 +73,8 @@ def chat(
     import httpx2
 
     text = sys.stdin.read() if prompt == "-" else prompt
-    variables = _variables()
     try:
-        with _client(variables, base_url, gateway, policy) as client:
+        with _client(base_url, gateway, policy) as client:
             name = model or _first_model(client)
             _ask(client, name, text, as_json)
     except httpx2.TransportError as error:
@@ -90,28 +88,33 @@ def register(group: click.Group) -> None:
     group.add_command(chat)
 
 
-def _client(
-    variables: Mapping[str, str], base_url: str | None, gateway: str | None, policy: Path | None
-) -> httpx2.Client:
+def _client(base_url: str | None, gateway: str | None, policy: Path | None) -> httpx2.Client:
     import httpx2
 
-    key = variables.get("OPENAI_API_KEY") or variables.get("CONFIDE_API_KEY")
-    headers = {"authorization": f"Bearer {key}"} if key else {}
     transport = None
     if gateway is not None:
         transport = _sealed(gateway, policy)
         base_url = "https://confide.invalid/v1"
-    base_url = base_url or variables.get("OPENAI_BASE_URL")
-    if not base_url:
-        raise ConfigError(_NOWHERE, hint=_START)
+    base_url, key = _destination(base_url)
     # Proxy settings of the environment are for the Internet, not for this machine.
     return httpx2.Client(
         transport=transport,
         base_url=base_url.rstrip("/") + "/",
-        headers=headers,
+        headers={"authorization": f"Bearer {key}"} if key else {},
         timeout=httpx2.Timeout(600.0, connect=5.0),
         trust_env=False,
     )
+
+
+def _destination(base_url: str | None) -> tuple[str, str | None]:
+    """Base URL and key, both from the same place: a key meant for OpenAI goes nowhere else."""
+    own = os.environ.get("CONFIDE_API_KEY")
+    if chosen := base_url or os.environ.get("OPENAI_BASE_URL"):
+        return chosen, own or os.environ.get("OPENAI_API_KEY")
+    written = _client_env()
+    if "OPENAI_BASE_URL" not in written:
+        raise ConfigError("no proxy is known", hint=_START)
+    return written["OPENAI_BASE_URL"], own or written.get("OPENAI_API_KEY")
 
 
 def _sealed(gateway: str, policy: Path | None) -> httpx2.BaseTransport:
@@ -124,20 +127,16 @@ def _sealed(gateway: str, policy: Path | None) -> httpx2.BaseTransport:
     return EncryptedTransport(gateway, read_policy(policy, at=now))
 
 
-def _variables() -> dict[str, str]:
-    """Variables of client.env, overridden by those of the environment."""
+def _client_env() -> dict[str, str]:
+    """Variables of client.env, which `confide up` writes."""
     from confide.config.sources import home_directory
 
-    found: dict[str, str] = {}
     try:
         lines = (home_directory() / "client.env").read_text().splitlines()
     except OSError:
-        lines = []
-    for line in lines:
-        name, equals, value = line.removeprefix("export ").partition("=")
-        if equals:
-            found[name.strip()] = "".join(shlex.split(value))
-    return {**found, **os.environ}
+        return {}
+    pairs = (line.removeprefix("export ").partition("=") for line in lines)
+    return {name.strip(): "".join(shlex.split(value)) for name, equals, value in pairs if equals}
 
 
 def _first_model(client: httpx2.Client) -> str:

@@ -158,6 +158,7 @@ def test_nothing_is_sealed_to_a_document_that_has_ended():
     stack.enclave.restart()
     ask(client)
     assert len(set(verifier.documents)) == 2
+    assert len(stack.posts) == 2  # none went out to the old key
 
 
 def test_a_failed_check_later_on_stops_the_requests(stack):
@@ -329,6 +330,23 @@ def test_what_is_sent_again_is_sealed_anew(stack):
     ask(client_for(stack))
     first, second = (post.content for post in stack.posts)
     assert first[7:1127] != second[7:1127]
+
+
+def test_a_rejected_key_is_not_used_again_even_if_verifying_anew_fails(stack):
+    client = client_for(stack)
+    ask(client)
+    stack.refusals = [Refusal.of("ohttp-key", 400)]
+
+    def down(request):
+        if request.url.path == KEYS:
+            raise httpx2.ConnectError("refused")
+
+    stack.before = down
+    with pytest.raises(TransportError):
+        ask(client)
+    with pytest.raises(TransportError):
+        ask(client)
+    assert len(stack.posts) == 2  # the last one was not even sent
 
 
 def test_concurrent_rejections_of_one_key_lead_to_one_verification(stack):

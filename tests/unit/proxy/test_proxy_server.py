@@ -177,10 +177,9 @@ def test_confide_chat_finds_the_proxy_in_client_env(proxy, tmp_path):
     (tmp_path / "client.env").write_text(
         f"export OPENAI_BASE_URL={proxy.base_url}\nexport OPENAI_API_KEY=ck_file\n"
     )
-    runner = click.testing.CliRunner()
-    env = {"CONFIDE_HOME": str(tmp_path), "OPENAI_API_KEY": None, "OPENAI_BASE_URL": None}
-    result = runner.invoke(cli, ["chat", "hi"], env=env)
-    assert result.stdout == "hello world\n"
+    printed = chat("hi", CONFIDE_HOME=str(tmp_path), OPENAI_API_KEY="sk-for-openai")
+    assert printed == "hello world\n"
+    # A key of the environment that is meant for OpenAI goes to no other place.
     assert proxy.stack.posts[0].headers["authorization"] == "Bearer ck_file"
 
 
