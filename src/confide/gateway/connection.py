@@ -236,6 +236,8 @@ class Connection(asyncio.Protocol):
     def on_headers_complete(self) -> None:
         """The head is there; 1xx answers are skipped."""
         exchange = self._current()
+        if self._parser.get_http_version() != "1.1":
+            raise ValueError("another version of HTTP")
         status = self._parser.get_status_code()
         exchange.final = status >= 200
         if not exchange.final:

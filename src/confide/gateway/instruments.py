@@ -35,6 +35,7 @@ _STATEMENT_OUTCOMES: Final = (
     "bad-signature",
     "other-boot",
     "broken-chain",
+    "other-key",
 )
 
 

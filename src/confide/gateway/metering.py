@@ -162,7 +162,15 @@ class UsageCollector:
         Raises:
             ConfideError: The enclave did not answer, or not with a batch.
         """
-        chain = self._position(enclave)
+        document = enclave.document
+        if document is None:
+            raise ConfideError("the enclave has no key document yet")
+        fresh = ChainRow(document.boot_id, enclave.url, document.usage_key, 0, FIRST_PREVIOUS, None)
+        chain = self._chains.get(document.boot_id, fresh)
+        if chain.usage_key != document.usage_key:
+            # One boot has one key. Another one under the same boot id is somebody else.
+            await self._book(enclave, chain, Verified((), replace(chain, problem="other-key")))
+            return _AFTER_PROBLEM_S
         batch = parse_batch(await self._get(enclave, chain.through))
         if batch:
             # Verifying costs 60 us per statement and releases the GIL.
@@ -173,21 +181,10 @@ class UsageCollector:
             await self._acknowledge(enclave, chain)
         return _AFTER_PROBLEM_S if chain.problem else _INTERVAL_S
 
-    def _position(self, enclave: Enclave) -> ChainRow:
-        document = enclave.document
-        if document is None:
-            raise ConfideError("the enclave has no key document yet")
-        chain = self._chains.get(document.boot_id)
-        if chain is not None and chain.usage_key == document.usage_key:
-            return chain
-        if chain is not None:
-            # One boot has one key. Another one under the same boot id is somebody else.
-            event("usage-refused", level="error", enclave=enclave.name, code="other-key")
-            raise ConfideError("the enclave changed its usage key without a restart")
-        return ChainRow(document.boot_id, enclave.url, document.usage_key, 0, FIRST_PREVIOUS, None)
-
     async def _book(self, enclave: Enclave, before: ChainRow, verified: Verified) -> None:
         chain = verified.chain
+        if chain == before:
+            return
         self.on_batch(len(verified.rows), chain.problem)
         if chain.problem and chain.problem != before.problem:
             event(

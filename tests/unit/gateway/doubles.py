@@ -142,11 +142,16 @@ class EnclaveDouble:
         self.url = f"http://127.0.0.1:{self.port}"
         self._writers = set()
         try:
+            self._server = server
             yield self
         finally:
-            server.close()
-            for writer in list(self._writers):
-                writer.transport.abort()
+            await self.shut()
+
+    async def shut(self):
+        """Stop listening and drop every connection."""
+        self._server.close()
+        for writer in list(self._writers):
+            writer.transport.abort()
 
     async def _connected(self, reader, writer):
         self.connections += 1
