@@ -103,3 +103,11 @@ def test_events_show_no_content_when_printed():
         ResponseEnd(((b"k", b"CANARY"),)),
     ]
     assert "CANARY" not in repr(events)
+
+
+def test_a_long_value_counts_towards_the_total():
+    decoder = ResponseDecoder(max_fields=100)
+    decoder.feed(b"\x03\x40\xc8\x01a\x40\x50" + b"x" * 80)
+    with pytest.raises(SealingError) as caught:
+        decoder.feed(b"\x01b\x14")
+    assert caught.value.code == "too-large"
