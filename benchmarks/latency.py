@@ -32,7 +32,7 @@ def roads() -> Iterator[dict[str, OpenAI]]:
         enclave_ports=(free_port(),),
         backends=(backend,),
         padding={"profile": "bucket", "tick_ms": 0},
-        gateway={"requests_per_minute": 100_000_000, "concurrent_streams": 10_000},
+        gateway={"requests_per_minute": 10_000_000, "concurrent_streams": 10_000},
     )
     with ExitStack() as cleanup:
         cleanup.enter_context(process([sys.executable, "-m", "benchmarks.mock_backend", str(port)]))

@@ -101,7 +101,7 @@ def run(*, quick: bool = False) -> Report:
             StackOptions(
                 gateway_port=free_port(),
                 enclave_ports=(whole_port, stream_port),
-                gateway={"requests_per_minute": 100_000_000, "concurrent_streams": 100_000},
+                gateway={"requests_per_minute": 10_000_000, "concurrent_streams": 100_000},
             ),
         )
         (folder / "nginx.conf").write_text(

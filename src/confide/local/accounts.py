@@ -38,7 +38,8 @@ def ensure_api_key(file: Path, database: Path, pepper: bytes) -> None:
     accounts = Accounts(database)
     if file.exists():
         held = digest(pepper, file.read_bytes().strip())
-        if any(r.digest == held and _accepted(r, now) for r in accounts.keys()):
+        known = accounts.keys()
+        if any(record.digest == held and _accepted(record, now) for record in known):
             return
     clear, record = mint(pepper, now=now, label=_LABEL)
     accounts.add_key(record)

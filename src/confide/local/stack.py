@@ -99,16 +99,20 @@ class Stack:
             ConfigError: Something is in the way; whatever was started is stopped again.
         """
         self._refuse_occupied_ports()
-        self.home.prepare()
+        self.home.prepare()  # the lock lies in it
         self._take_lock()
         try:
             self.prepare()
-            for number, port in enumerate(self.options.enclave_ports):
-                self.start_enclave(number)
-                tell(f"enclave   127.0.0.1:{port}  (simulated)")
-            self.start_gateway()
+            # All at once: most of a start is importing, and the rooms wait for each other.
+            enclaves = range(len(self.options.enclave_ports))
+            for name in (*(f"enclave-{n}" for n in enclaves), "gateway", "proxy"):
+                self._launch(name)
+            for number in enclaves:
+                self._await_enclave(number)
+                tell(f"enclave   127.0.0.1:{self.options.enclave_ports[number]}  (simulated)")
+            self._await_gateway()
             tell(f"gateway   127.0.0.1:{self.options.gateway_port}")
-            self.start_proxy()
+            self._await_proxy()
             tell(f"proxy     127.0.0.1:{self.options.proxy_port}")
         except BaseException:
             self.stop()
@@ -129,54 +133,49 @@ class Stack:
             self._lock = None
         return killed
 
-    def start_enclave(self, number: int = 0) -> Child:
+    def start_enclave(self, number: int = 0) -> None:
         """Start (or restart) one enclave and wait until it is healthy."""
+        self._launch(f"enclave-{number}")
+        self._await_enclave(number)
+
+    def start_gateway(self) -> None:
+        """Start (or restart) the gateway and wait until it knows every enclave."""
+        self._launch("gateway")
+        self._await_gateway()
+
+    def _launch(self, name: str) -> None:
+        """Start the process of a room; one that runs under this name is ended first."""
+        room, _, number = name.partition("-")
+        settings = self.home.run / f"{room}.json"
+        if room == "enclave":
+            settings = self._enclave_file(int(number))
+        if replaced := self.children.pop(name, None):
+            replaced.kill()
+        arguments = [room, "--settings", str(settings), "--home", str(self.home.path)]
+        self.children[name] = child = Child.start(room, arguments, self.home.log(name))
+        write_private(self.home.run / f"{name}.pid", f"{child.process.pid}\n".encode())
+
+    def _await_enclave(self, number: int) -> None:
         port = self.options.enclave_ports[number]
-        return self._start(
-            f"enclave-{number}", ["enclave", "--settings", str(self._enclave_file(number))], port
+        self.children[f"enclave-{number}"].wait_until(
+            lambda: json_of(port, "/healthz") is not None, timeout_s=_READY_S
         )
 
-    def start_gateway(self) -> Child:
-        """Start (or restart) the gateway and wait until it knows every enclave."""
-        settings = self._write_settings("gateway", self._gateway_settings())
-        port = self.options.gateway_port
-        child = self._start("gateway", ["gateway", "--settings", str(settings)], port)
+    def _await_gateway(self) -> None:
         wanted = len(self.options.enclave_ports)
 
         def knows_all() -> bool:
-            directory = json_of(port, "/.well-known/confide/keys") or {}
-            replicas = directory.get("replicas")
+            found = json_of(self.options.gateway_port, "/.well-known/confide/keys") or {}
+            replicas = found.get("replicas")
             return isinstance(replicas, list) and len(replicas) >= wanted
 
-        child.wait_until(knows_all, timeout_s=_READY_S)
-        return child
+        self.children["gateway"].wait_until(knows_all, timeout_s=_READY_S)
 
-    def start_proxy(self) -> Child:
-        """Start (or restart) the proxy and wait until it answers."""
-        settings = self._write_settings(
-            "proxy",
-            {
-                "host": "127.0.0.1",
-                "port": self.options.proxy_port,
-                "gateway_url": self.gateway_url,
-                "api_key_file": str(self.home.api_key),
-                **self.options.proxy,
-            },
+    def _await_proxy(self) -> None:
+        port = self.options.proxy_port
+        self.children["proxy"].wait_until(
+            lambda: json_of(port, "/") is not None, timeout_s=_READY_S
         )
-        return self._start(
-            "proxy", ["proxy", "--settings", str(settings)], self.options.proxy_port, path="/"
-        )
-
-    def _start(self, name: str, arguments: list[str], port: int, path: str = "/healthz") -> Child:
-        room = name.partition("-")[0]
-        log = self.home.log(name)
-        if replaced := self.children.pop(name, None):
-            replaced.kill()
-        child = Child.start(room, [*arguments, "--home", str(self.home.path)], log)
-        self.children[name] = child
-        write_private(self.home.run / f"{name}.pid", f"{child.process.pid}\n".encode())
-        child.wait_until(lambda: json_of(port, path) is not None, timeout_s=_READY_S)
-        return child
 
     def _refuse_occupied_ports(self) -> None:
         refuse_occupied("proxy", self.options.proxy_port, "--port")
@@ -202,10 +201,8 @@ class Stack:
         lock.flush()
         self._lock = lock
 
-    def _write_settings(self, room: str, settings: dict[str, object]) -> Path:
-        path = self.home.run / f"{room}.json"
-        write_private(path, json.dumps(settings, indent=1).encode())
-        return path
+    def _write_settings(self, room: str, settings: dict[str, object]) -> None:
+        write_private(self.home.run / f"{room}.json", json.dumps(settings, indent=1).encode())
 
     def _enclave_file(self, number: int) -> Path:
         if number == 0:
@@ -221,11 +218,22 @@ class Stack:
             "grant_key_file": str(folder / "grant.key"),
             "pepper_file": str(folder / "pepper"),
             "enclaves": [f"http://127.0.0.1:{port}" for port in self.options.enclave_ports],
+            "poll_s": 0.5,  # on one machine nobody minds, and a restarted enclave is back at once
             **self.options.gateway,
+        }
+
+    def _proxy_settings(self) -> dict[str, object]:
+        return {
+            "host": "127.0.0.1",
+            "port": self.options.proxy_port,
+            "gateway_url": self.gateway_url,
+            "api_key_file": str(self.home.api_key),
+            **self.options.proxy,
         }
 
     def prepare(self) -> None:
         """First run: root, KEK, gateway store, API key. Every run: settings and client.env."""
+        self.home.prepare()
         ensure_root(self.home)
         if not self.home.kek.exists():
             write_private(self.home.kek, base64.b64encode(secrets.token_bytes(32)) + b"\n")
@@ -240,6 +248,8 @@ class Stack:
                 extra=self.options.enclave,
             )
             write_private(self._enclave_file(number), text.encode())
+        self._write_settings("gateway", self._gateway_settings())
+        self._write_settings("proxy", self._proxy_settings())
         key = self.api_key
         write_private(
             self.home.client_env,

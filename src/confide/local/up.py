@@ -131,7 +131,7 @@ def serve_until_stopped(home: Home, options: StackOptions, *, demo: bool) -> Non
 
     sys.stderr.write("starting confide on this machine\n")
     try:
-        stack.start(lambda line: sys.stderr.write(f"  {line}\n"))
+        stack.start(lambda line: print(f"  {line}", file=sys.stderr))  # noqa: T201
         model = _first_model(options)
         write(_introduce(stack, model))
         if demo:
