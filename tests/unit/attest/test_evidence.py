@@ -141,3 +141,14 @@ def test_a_member_of_another_type_is_refused(name, value):
 @pytest.mark.parametrize("raw", [b"", b"\xff", b"null", b"[]", b'"x"', b"\xef\xbb\xbf{}", b"{}x"])
 def test_other_bytes_are_refused(raw):
     assert refused(raw) == "envelope.json"
+
+
+@pytest.mark.parametrize("number", ["1.5", "1e400", "NaN", "-Infinity"])
+def test_a_number_that_is_not_an_integer_is_refused_even_where_nobody_reads_it(number):
+    raw = RAW.replace(b'"collateral":{', b'"collateral":{"x":' + number.encode() + b",")
+    assert refused(raw) == "envelope.json"
+
+
+def test_deep_nesting_is_refused():
+    raw = RAW.replace(b'"collateral":{', b'"collateral":{"x":' + b"[" * 9999 + b"]" * 9999 + b",")
+    assert refused(raw) == "envelope.json"
