@@ -531,6 +531,18 @@ def test_a_connection_that_breaks_inside_an_answer_is_truncated(stack):
         ask(client_for(stack))
 
 
+def test_an_answer_that_stops_coming_is_a_timeout_and_not_a_cut(stack):
+    def stopping(pieces):
+        yield from list(pieces)[:2]
+        raise httpx2.ReadTimeout("late")
+
+    stack.tamper = stopping
+    with pytest.raises(TransportError) as caught:
+        ask(client_for(stack), b'{"stream":true}')
+    assert caught.value.code == "timeout"
+    assert isinstance(caught.value, httpx2.TimeoutException)
+
+
 def test_a_connection_that_breaks_after_the_authentic_end_lost_nothing(stack):
     def breaking(pieces):
         yield from pieces
