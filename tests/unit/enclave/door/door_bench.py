@@ -14,14 +14,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from confide.apps.enclave import Measurement, build_enclave, measure
 from confide.attest.platforms.simulated.collect import SimulatedCollector
+from confide.crypto.hpke import setup_sender
 from confide.enclave.inference.backends.echo import EchoBackend
 from confide.sealing.exchange import (
     InnerRequest,
     ResponseBody,
     ResponseEnd,
     ResponseHead,
+    ResponseOpener,
+    SealedRequest,
     seal_request,
 )
+from confide.sealing.ohttp import request_info
+from confide.wire.envelope import RequestHeader
 from confide.wire.grants import ALGORITHM, GRANT_TYPE, USAGE_TOKEN_TYPE, Grant, usage_token_claims
 from confide.wire.problems import Problem
 from confide.wire.usage import SignedStatement, UsageStatement
@@ -232,6 +237,16 @@ class Bench:
     def seal(self, inner, *, document=None, pad_to=lambda n: n):
         document = document or self.keyring.current
         return seal_request(document.key_configs[0], inner, pad_to=pad_to)
+
+    def seal_raw(self, message):
+        """Seal bytes that need not be a request."""
+        key_config = self.keyring.current.key_configs[0]
+        suite = key_config.choose_suite()
+        header = RequestHeader(key_config.key_id, suite.kem_id, suite.kdf_id, suite.aead_id)
+        info = request_info(header.encode(), chunked=True)
+        enc, context = setup_sender(suite, key_config.public_key, info)
+        opener = ResponseOpener(context, enc)
+        return SealedRequest(header.encode() + enc, context.into_chunks(), message), opener
 
     def post(self, sealed, **changes):
         """Send sealed bytes; `changes` are grant claims, or outer headers by name."""

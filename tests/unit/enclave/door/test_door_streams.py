@@ -161,6 +161,31 @@ async def test_a_slow_reader_holds_the_model_back(make_bench):
     assert got.usage.completion_tokens == 20_000
 
 
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_server_that_reports_the_peer_gone_after_the_end_cancels_nothing(bench, stream):
+    closed = []
+    original = bench.parts.router.route
+
+    async def route(*arguments):
+        routed = await original(*arguments)
+        close = routed.aclose
+
+        async def slow_close():
+            await asyncio.sleep(0.01)
+            await close()
+            closed.append(routed.outcome)
+
+        routed.aclose = slow_close
+        return routed
+
+    bench.parts.router.route = route
+    sealed, _ = bench.seal(bench.inner({**STREAM, "stream": stream}))
+    await bench.post(sealed).result()
+    assert closed == ["complete"]
+    text = bench.parts.metrics.registry.render()
+    assert 'confide_enclave_requests_total{outcome="complete"} 1' in text
+
+
 async def test_open_requests_are_counted_while_they_run(make_bench):
     async with make_bench(echo={"token_delay_ms": 60_000}) as bench:
         peer = bench.post(bench.seal(bench.inner(STREAM))[0])

@@ -103,8 +103,16 @@ async def test_a_caller_who_gives_up_does_not_take_it_from_the_others(quoting, c
 
 
 async def test_one_collection_runs_at_a_time(quoting, collector, document):
+    collector.gate.clear()
     nonces = [bytes([n]) * 32 for n in range(3)]
-    await asyncio.gather(*(quoting.challenged(document, nonce) for nonce in nonces))
+    asks = [asyncio.ensure_future(quoting.challenged(document, nonce)) for nonce in nonces]
+    while not collector.calls:
+        await asyncio.sleep(0.001)
+    for _ in range(20):
+        await asyncio.to_thread(lambda: None)
+    assert len(collector.calls) == 1
+    collector.gate.set()
+    await asyncio.gather(*asks)
     assert len(collector.calls) == 3
     assert collector.most_at_once == 1
 
