@@ -101,11 +101,11 @@ class FrameReader:
     the limit when the length arrives, before the bytes do.
     """
 
-    __slots__ = ("_buffer", "_failed", "_final", "_limit", "_received")
+    __slots__ = ("_failed", "_final", "_limit", "_received", "_rest")
 
     def __init__(self, max_plaintext: int = MAX_PLAINTEXT) -> None:
         self._limit = max_plaintext + TAG_LENGTH
-        self._buffer = bytearray()
+        self._rest = b""
         self._final = False
         self._failed = False
         self._received = 0
@@ -119,12 +119,11 @@ class FrameReader:
         """
         if self._failed:
             raise StreamError("the stream already failed")
-        buffer = self._buffer
-        buffer += data
+        source = self._rest + data if self._rest else bytes(data)
         frames: list[Frame] = []
         offset = 0
         while not self._final:
-            head = decode_varint(buffer, offset)
+            head = decode_varint(source, offset)
             if head is None:
                 break
             length, start = head
@@ -135,14 +134,13 @@ class FrameReader:
             if not TAG_LENGTH < length <= self._limit:
                 raise self._failure("a chunk is empty or larger than the limit")
             end = start + length
-            if end > len(buffer):
+            if end > len(source):
                 break
-            frames.append(Frame(bytes(buffer[start:end]), False))
+            frames.append(Frame(source[start:end], False))
             offset = end
-        if offset:
-            del buffer[:offset]
+        self._rest = source[offset:] if offset else source
         self._received += len(frames)
-        if self._final and len(buffer) > self._limit:
+        if self._final and len(self._rest) > self._limit:
             raise self._failure("the final chunk is larger than the limit")
         return frames
 
@@ -156,11 +154,11 @@ class FrameReader:
         if self._failed:
             raise StreamError("the stream already failed")
         self._failed = True
-        if not self._final or len(self._buffer) < TAG_LENGTH:
+        if not self._final or len(self._rest) < TAG_LENGTH:
             raise StreamTruncated(self._received)
-        return Frame(bytes(self._buffer), True)
+        return Frame(self._rest, True)
 
     def _failure(self, reason: str) -> StreamError:
         self._failed = True
-        self._buffer.clear()
+        self._rest = b""
         return StreamError(reason)
