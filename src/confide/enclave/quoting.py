@@ -51,7 +51,7 @@ class Quoting:
         now: Callable[[], float],
         *,
         per_second: float = 20,
-        burst: int = 40,
+        burst: int = 100,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._collector = collector
