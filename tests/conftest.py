@@ -10,12 +10,17 @@ from pathlib import Path
 
 import platformdirs
 import pytest
+from hypothesis import settings
 from tests.stacks import stack, start_stack
 
 __all__ = ["node_modules", "stack", "start_stack"]
 
 # Programs installed with the tests (node and npm come as wheels) are found first.
 os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+# Machines that run tests are busy; time limits belong to pytest-timeout.
+settings.register_profile("confide", deadline=None)
+settings.load_profile("confide")
 
 NODE = Path(__file__).parent / "interop" / "node"
 
