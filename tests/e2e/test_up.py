@@ -126,8 +126,10 @@ def test_the_demo_shows_the_answer_and_what_the_gateway_saw(start_up):
     run.wait_for("Serving.")
     shown = run.output
     assert "What the gateway saw" in shown
-    assert '"request_id"' in shown
-    assert shown.count("found in its files: no; in its memory: no") == 2
+    assert "AT THE GATEWAY" in shown
+    assert '"event":"relayed"' in shown
+    assert shown.count("files: not found; in its memory: not found") == 2
+    assert "FOUND" not in shown
     assert run.interrupt() < 5
 
 

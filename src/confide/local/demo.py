@@ -7,8 +7,10 @@ wrote for the prompt and the answer.
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
+import textwrap
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +23,7 @@ from confide.local.stack import Stack
 __all__ = ["DEMO_PROMPT", "run_demo"]
 
 DEMO_PROMPT = "Who can read my data?"
+_COLUMN = 40
 
 
 def _deltas(lines: Iterator[str]) -> Iterator[str]:
@@ -46,33 +49,45 @@ def _ask(stack: Stack, model: str, write: Callable[[str], None]) -> tuple[str, s
         for text in _deltas(answer.iter_lines()):
             write(text)
             parts.append(text)
-        return "".join(parts), answer.headers.get("x-confide-request-id")
+        return "".join(parts), answer.headers.get("confide-request-id")
 
 
-def _ledger_rows(database: Path, request_id: str | None) -> list[dict[str, object]]:
-    """Every row of the gateway's ledger that mentions the request."""
+def _seen_by_gateway(database: Path, request_id: str | None) -> dict[str, object]:
+    """The gateway's ledger row of the request, joined with the enclave's usage statement."""
     connection = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
     connection.row_factory = sqlite3.Row
     try:
-        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-        rows: list[dict[str, object]] = []
-        for (table,) in names:
-            columns = [column[1] for column in connection.execute(f"PRAGMA table_info({table})")]
-            if "request_id" in columns:
-                found = connection.execute(
-                    f"SELECT * FROM {table} WHERE request_id = ?",  # noqa: S608 - names from sqlite_master
-                    (request_id,),
-                )
-                rows += [{"table": table, **dict(row)} for row in found]
-        return rows
+        row = connection.execute(
+            "SELECT * FROM requests WHERE request_id = ?", (request_id,)
+        ).fetchone()
+        statement = connection.execute(
+            "SELECT statement FROM usage_statements WHERE request_id = ?", (request_id,)
+        ).fetchone()
     finally:
         connection.close()
+    usage = json.loads(statement["statement"]) if statement else {}
+    return {**usage, **dict(row)} if row and statement else {}
 
 
-def _log_lines(log: Path, request_id: str | None) -> list[str]:
-    if request_id is None:
-        return []
-    return [line for line in log.read_text().splitlines() if request_id in line]
+def _beside(label: str, here: str, there: str) -> str:
+    """One row of the table, wrapped; the columns are 40 characters wide."""
+    left, right = (textwrap.wrap(text, _COLUMN) or [""] for text in (here, there))
+    rows = itertools.zip_longest([label], left, right, fillvalue="")
+    return "".join(f"  {a:<9} {b:<{_COLUMN}}  {c}".rstrip() + "\n" for a, b, c in rows)
+
+
+def _table(model: str, answer: str, seen: dict[str, object]) -> str:
+    tokens = f"{seen['prompt_tokens']} + {seen['completion_tokens']}, {seen['precision']}"
+    return (
+        "\n"
+        + _beside("", "ON YOUR MACHINE", "AT THE GATEWAY")
+        + _beside("who", "you", f"{seen['key_id']} of domain {seen['domain']}")
+        + _beside("asked", DEMO_PROMPT, f"{seen['bytes_up']} sealed bytes")
+        + _beside("answered", answer.strip(), f"{seen['bytes_down']} sealed bytes")
+        + _beside("model", model, f"class {seen['model_class']!r}")
+        + _beside("tokens", "", tokens)
+        + _beside("time", "", f"{seen['duration_ms']} ms, {seen['outcome']}")
+    )
 
 
 def run_demo(stack: Stack, model: str, write: Callable[[str], None]) -> None:
@@ -88,22 +103,21 @@ def run_demo(stack: Stack, model: str, write: Callable[[str], None]) -> None:
     """
     write(f"\nYou asked          {DEMO_PROMPT}\nThe model answers  ")
     answer, request_id = _ask(stack, model, write)
-    write("\n\nWhat the gateway saw of it\n")
+    write("\n\nWhat the gateway saw of it, from its own ledger and log\n")
     database = stack.home.gateway / "gateway.db"
     deadline = time.monotonic() + 5
-    rows = _ledger_rows(database, request_id)
-    while len(rows) < 2 and time.monotonic() < deadline:  # the statement follows the answer
-        time.sleep(0.1)
-        rows = _ledger_rows(database, request_id)
+    while not (seen := _seen_by_gateway(database, request_id)) and time.monotonic() < deadline:
+        time.sleep(0.1)  # the enclave's statement follows the answer
+    if seen:
+        write(_table(model, answer, seen))
+    write("\n")
     for line in _log_lines(stack.home.log("gateway"), request_id):
-        write(f"  log     {line}\n")
-    for row in rows:
-        write(f"  ledger  {json.dumps(row, default=repr)}\n")
+        write(f"  {line}\n")
     gateway = stack.children["gateway"].process.pid
-    for label, text in (("prompt", DEMO_PROMPT), ("answer", answer.strip())):
+    for label, text in (("question", DEMO_PROMPT), ("answer", answer.strip())):
         canary = Canary(text)
         files = [stack.home.log("gateway"), *sorted(stack.home.gateway.rglob("*"))]
         written = canary.found_in(path.read_bytes() for path in files if path.is_file())
         held = canary.found_in(process_memory(gateway))
-        write(f"  {label} found in its files: {'YES' if written else 'no'}; ")
-        write(f"in its memory: {'YES' if held else 'no'}\n")
+        write(f"  your {label} in the gateway's files: {'FOUND' if written else 'not found'}; ")
+        write(f"in its memory: {'FOUND' if held else 'not found'}\n")
