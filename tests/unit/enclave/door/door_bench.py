@@ -154,7 +154,8 @@ class Peer:
             return
         if message.get("body"):
             self.chunks.append(message["body"])
-            await self.reading.wait()
+            if len(self.chunks) > 1:  # a slow peer takes the head
+                await self.reading.wait()
         self.complete = not message.get("more_body", False)
         if self.complete:
             self.leave()  # as servers do

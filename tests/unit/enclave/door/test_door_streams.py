@@ -149,12 +149,28 @@ async def test_a_cut_answer_does_not_open_as_a_whole_one(bench):
 async def test_a_slow_reader_holds_the_model_back(make_bench):
     padding = 'profile = "off"\ntick_ms = 1'
     async with make_bench(padding=padding, echo={"tokens": 20_000}) as bench:
+        pulled = []
+        original = bench.parts.router.route
+
+        async def route(*arguments):
+            routed = await original(*arguments)
+            body = routed.body
+
+            async def counted():
+                async for events in body:
+                    pulled.append(len(events))
+                    yield events
+
+            routed.body = counted()
+            return routed
+
+        bench.parts.router.route = route
         sealed, opener = bench.seal(bench.inner(STREAM))
         peer = bench.post(sealed, slow=True)
-        await until(lambda: peer.chunks)
+        await until(lambda: sum(pulled) > 1024 * 1024)
         for _ in range(1000):
             await asyncio.sleep(0)
-        assert bench.backend.open_generations == 1
+        assert sum(pulled) < 1024 * 1024 + 1000
         peer.reading.set()
         got = opened(await peer.result(), opener)
     assert got.body.endswith(b"data: [DONE]\n\n")
