@@ -90,6 +90,12 @@ def _table(model: str, answer: str, seen: dict[str, object]) -> str:
     )
 
 
+def _log_lines(log: Path, request_id: str | None) -> list[str]:
+    if request_id is None:
+        return []
+    return [line for line in log.read_text().splitlines() if request_id in line]
+
+
 def run_demo(stack: Stack, model: str, write: Callable[[str], None]) -> None:
     """Send the demo prompt and print both sides.
 
