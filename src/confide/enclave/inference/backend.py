@@ -134,7 +134,7 @@ class BackendResponse:
 
     Attributes:
         status: HTTP status; 200, since refusals are raised.
-        content_type: `EVENT_STREAM` or `JSON`.
+        content_type: `EVENT_STREAM` or `JSON`; the router refuses anything else.
         body: The answer. May raise `BackendUnavailable` if the engine dies midway.
         close: Called once by `aclose`.
     """

@@ -72,7 +72,7 @@ class Breaker:
     def failed(self) -> None:
         """The engine is at fault."""
         self._failures += 1
-        if self._on_trial or self._failures >= self._threshold:
+        if self._failures >= self._threshold:  # true of every failed trial
             self._opened_at = self._monotonic()
         self._on_trial = False
 

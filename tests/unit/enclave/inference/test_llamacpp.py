@@ -288,6 +288,13 @@ async def test_several_streams_run_at_the_same_time(router):
     assert len({text for text, _ in answers}) == 8
 
 
+async def test_no_connection_to_the_engine_is_kept_for_a_second_request(engine, router):
+    for stream in (True, False, True):
+        await read(await route(router, max_tokens=2, stream=stream))
+    process = psutil.Process(engine.process.pid)
+    await until(lambda: len(process.net_connections(kind="unix")) == 1, 3)
+
+
 # --- shapes -------------------------------------------------------------------------------
 
 

@@ -222,7 +222,7 @@ async def test_a_whole_answer_that_is_none_is_a_failure_that_quotes_nothing(cloc
 
 async def test_an_answer_without_end_is_cut_off(clock, monkeypatch):
     monkeypatch.setattr("confide.enclave.inference.answer.MAX_ANSWER", 1000)
-    bad = Scripted("bad", *[b" " * 400] * 4, content_type=JSON)
+    bad = Scripted("bad", b'{"choices":[', *[b" " * 400] * 4, b"]}", content_type=JSON)
     with pytest.raises(ModelUnavailable):
         await route(router_of(bad, clock=clock))
     assert bad.closed == 1

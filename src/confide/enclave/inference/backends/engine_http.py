@@ -129,10 +129,10 @@ class EngineHTTP:
             self._session = None
 
     async def send(self, method: str, path: str, body: bytes | None = None) -> EngineReply:
-        """Send one request and wait for the head of the answer.
+        """Send one request and wait for the head of the answer; a redirect is an answer.
 
         Raises:
-            BackendUnavailable: No answer, or a redirect.
+            BackendUnavailable: No answer.
         """
         if self._session is None:
             raise BackendUnavailable("the backend is not started")
@@ -147,11 +147,7 @@ class EngineHTTP:
             )
         except _READ_FAILURES as error:
             raise BackendUnavailable(f"no answer from the engine: {_reason(error)}") from None
-        reply = EngineReply(response)
-        if 300 <= reply.status < 400:
-            reply.close()
-            raise BackendUnavailable("the engine answered with a redirect")
-        return reply
+        return EngineReply(response)
 
     async def get_json(self, path: str) -> tuple[int, object]:
         """Fetch a small JSON document; None stands for one that is not JSON.
