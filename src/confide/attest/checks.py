@@ -1,34 +1,41 @@
-"""Checks that hold for every kind of evidence: dates, nonce, document, manifest.
+"""Single checks: kind, type, dates, nonce, document, manifest, collateral.
 
-They compare what the envelope *says*. That the statement is genuine is decided by the
-signature over `binding.report_data`; these checks only make the refusal precise, and
-they run before any signature is looked at.
+All but `check_collateral` compare what the envelope *says*. That the statement is genuine
+is decided by the signature over `binding.report_data`; these checks only make the refusal
+precise, and they run before any signature is looked at.
 """
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from confide.attest.binding import NONCE_LENGTH
-from confide.attest.evidence import Evidence
+from confide.attest.evidence import Evidence, EvidenceKind
+from confide.attest.platform import Authenticated, EvidenceVerifier, Processor
 from confide.attest.results import to_unix
-from confide.errors import BindingError, ConfideError, EvidenceError
+from confide.errors import BindingError, ConfideError, EndorsementError, EvidenceError
 from confide.wire.key_document import KeyDocument
 from confide.wire.suites import XWING_SUITE
 
 __all__ = [
     "MAX_AGE",
+    "NOT_HARDWARE",
+    "check_collateral",
     "check_dates",
     "check_document",
+    "check_kind",
     "check_manifest",
     "check_nonce",
     "check_suite",
+    "check_types",
     "document_expiry",
     "parse_document",
 ]
 
+NOT_HARDWARE = "simulated: no processor vouches for this enclave"
 MAX_AGE = timedelta(hours=1)
 """The client challenges at least hourly (spec/protocol.md, key document section)."""
 
@@ -110,3 +117,34 @@ def check_suite(document: KeyDocument) -> None:
     suite = XWING_SUITE
     if (suite.kem_id, suite.kdf_id, suite.aead_id) not in document.suites:
         raise EvidenceError("the key document does not offer X-Wing", code="envelope.suite")
+
+
+def check_kind(evidence: Evidence) -> None:
+    """Refuse evidence that no processor signed."""
+    if evidence.kind is not EvidenceKind.HARDWARE:
+        raise EvidenceError(
+            NOT_HARDWARE,
+            code="envelope.kind",
+            hint="fine on your own machine (confide up); nothing else accepts it",
+        )
+
+
+def check_types(evidence: Evidence, platforms: Mapping[str, EvidenceVerifier]) -> None:
+    """Refuse a type that no platform verifies, or that stands in the other processor's place."""
+    found = {(gpu.type, Processor.GPU) for gpu in evidence.gpus}
+    if evidence.cpu is not None:
+        found.add((evidence.cpu.type, Processor.CPU))
+    known_pairs = {(name, platform.processor) for name, platform in platforms.items()}
+    unknown = sorted({name for name, _ in found - known_pairs})
+    if unknown:
+        known = ", ".join(sorted(platforms)) or "no hardware platform yet"
+        raise EvidenceError(
+            f"this version verifies {known}; the evidence is of {', '.join(unknown)}",
+            code="envelope.type",
+        )
+
+
+def check_collateral(genuine: Authenticated, at: datetime) -> None:
+    """Refuse a report whose collateral has ended, whatever the platform made of it."""
+    if genuine.expires_at <= at:
+        raise EndorsementError("the collateral has ended", code="collateral.stale")

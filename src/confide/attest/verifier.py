@@ -19,16 +19,20 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from confide.attest.appraisal import appraise, refuse_without_policy
 from confide.attest.binding import gpu_digest, gpu_nonce, report_data
 from confide.attest.checks import (
+    NOT_HARDWARE,
+    check_collateral,
     check_dates,
     check_document,
+    check_kind,
     check_manifest,
     check_nonce,
     check_suite,
+    check_types,
     document_expiry,
     parse_document,
 )
@@ -46,7 +50,6 @@ from confide.attest.platform import (
     BUILT_IN,
     Authenticated,
     EvidenceVerifier,
-    Processor,
     with_built_ins,
 )
 from confide.attest.policy import AppraisalPolicy
@@ -55,14 +58,11 @@ from confide.errors import (
     AppraisalError,
     AttestationError,
     BindingError,
-    EndorsementError,
     EvidenceError,
 )
 from confide.wire.key_document import KeyDocument
 
 __all__ = ["Explanation", "Verifier", "explain"]
-
-_NO_HARDWARE: Final = "simulated: no processor vouches for this enclave"
 
 
 class Explanation(NamedTuple):
@@ -198,7 +198,7 @@ def _steps(
         genuine = platforms[cpu.type].authenticate(
             cpu.report, aux=cpu.aux, endorsements=endorsements, sheet=sheet, at=exchange.at
         )
-        _check_collateral(genuine, exchange.at)
+        check_collateral(genuine, exchange.at)
     sheet.passed("hardware root", genuine.summary)
     gpus = _authenticate_gpus(sheet, evidence, exchange, platforms, endorsements)
     # 4. Compare the report data: fresh and bound.
@@ -220,12 +220,14 @@ def _parse(
     with sheet.step("evidence well-formed", "envelope of version 1"):
         evidence = Evidence.parse(exchange.raw_evidence)
     with sheet.check("evidence kind", "hardware"):
-        _check_kind(sheet, evidence)
+        check_kind(evidence)
+    if evidence.kind is not EvidenceKind.HARDWARE:
+        sheet.mark_failed("hardware root", NOT_HARDWARE, owner=Owner.OPERATOR)
     with sheet.step("document well-formed", f"sha256 {exchange.document_sha256.hex()}"):
         document = parse_document(exchange.document)
     if evidence.kind is EvidenceKind.HARDWARE:
         with sheet.check("platform verified here", "every type in the envelope is known"):
-            _check_types(evidence, platforms)
+            check_types(evidence, platforms)
     with sheet.check("suite offered", "X-Wing, HKDF-SHA256, AES-256-GCM"):
         check_suite(document)
     with sheet.check("document dates", f"valid until {show_time(document.not_after)}"):
@@ -240,35 +242,6 @@ def _parse(
     if evidence.cpu is None:
         raise EvidenceError("no processor report", code="envelope.kind")
     return evidence, document, evidence.cpu
-
-
-def _check_kind(sheet: FactorSheet, evidence: Evidence) -> None:
-    if evidence.kind is not EvidenceKind.HARDWARE:
-        sheet.mark_failed("hardware root", _NO_HARDWARE, owner=Owner.OPERATOR)
-        raise EvidenceError(
-            _NO_HARDWARE,
-            code="envelope.kind",
-            hint="fine on your own machine (confide up); nothing else accepts it",
-        )
-
-
-def _check_types(evidence: Evidence, platforms: Mapping[str, EvidenceVerifier]) -> None:
-    found = {(gpu.type, Processor.GPU) for gpu in evidence.gpus}
-    if evidence.cpu is not None:
-        found.add((evidence.cpu.type, Processor.CPU))
-    known_pairs = {(name, platform.processor) for name, platform in platforms.items()}
-    unknown = sorted({name for name, _ in found - known_pairs})
-    if unknown:
-        known = ", ".join(sorted(platforms)) or "no hardware platform yet"
-        raise EvidenceError(
-            f"this version verifies {known}; the evidence is of {', '.join(unknown)}",
-            code="envelope.type",
-        )
-
-
-def _check_collateral(genuine: Authenticated, at: datetime) -> None:
-    if genuine.expires_at <= at:
-        raise EndorsementError("the collateral has ended", code="collateral.stale")
 
 
 def _authenticate_gpus(
@@ -295,7 +268,7 @@ def _authenticate_gpus(
                 sheet=sheet,
                 at=exchange.at,
             )
-            _check_collateral(genuine, exchange.at)
+            check_collateral(genuine, exchange.at)
             if not hmac.compare_digest(genuine.report_data, expected):
                 raise BindingError("a GPU answered another nonce", code="binding.gpu_nonce")
             found.append(genuine)

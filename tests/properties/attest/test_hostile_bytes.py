@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -138,6 +139,13 @@ def test_a_changed_signed_value_is_never_accepted(path, value):
     if Evidence.parse(GENUINE) == _parsed(changed):
         return
     assert examine(json.dumps(changed).encode()).result is None
+
+
+@given(st.sampled_from(sorted(json.loads(DOCUMENT))), values)
+def test_any_value_in_a_key_document_is_answered(name, value):
+    document = json.dumps(json.loads(DOCUMENT) | {name: value}).encode()
+    explanation = examine(replace(Enclave(), document=document).collect(), document=document)
+    assert (explanation.result is None) != (explanation.error is None)
 
 
 def _parsed(members):

@@ -12,6 +12,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from confide.attest.checks import (
+    NOT_HARDWARE,
     check_dates,
     check_document,
     check_manifest,
@@ -26,8 +27,6 @@ from confide.attest.results import to_unix
 from confide.errors import EndorsementError, EvidenceError
 
 __all__ = ["SimulatedResult", "SimulatedVerifier"]
-
-_NOT_HARDWARE = "simulated: no processor vouches for this enclave"
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ class SimulatedResult:
         """Return plain values for JSON, loudly marked."""
         return {
             "simulated": True,
-            "warning": _NOT_HARDWARE,
+            "warning": NOT_HARDWARE,
             "platform": self.platform,
             "iat": to_unix(self.verified_at),
             "exp": to_unix(self.expires_at),
@@ -124,8 +123,8 @@ class SimulatedVerifier:
             check_manifest(evidence, parsed, manifest)
         with sheet.step("fresh and bound", "signed by the simulated root"):
             self._check_signature(evidence, document, nonce, manifest)
-        sheet.mark_failed("evidence kind", _NOT_HARDWARE)
-        sheet.mark_failed("hardware root", _NOT_HARDWARE)
+        sheet.mark_failed("evidence kind", NOT_HARDWARE)
+        sheet.mark_failed("hardware root", NOT_HARDWARE)
         return SimulatedResult(
             verified_at=at,
             expires_at=document_expiry(parsed, at),
