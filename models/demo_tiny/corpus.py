@@ -33,10 +33,10 @@ _SKILLS: list[tuple[Callable[[Random], list[Turn]], float]] = [
     (skills.memory, 7),
     (skills.reading, 21),
     (skills.extract, 5),
-    (skills.listing, 0.7),
-    (skills.sums, 2),
+    (skills.listing, 1.5),
+    (skills.summary, 1.5),
     (skills.story, 2.5),
-    (skills.counting, 1.5),
+    (skills.counting, 2.5),
 ]
 """What may come up, and how often against the others."""
 _TOOLS_SHARE = 0.22
@@ -57,8 +57,11 @@ def dialogue(r: Random) -> Dialogue:
 
 
 def _signature(tool: tooling.Tool) -> str:
-    arguments = ", ".join(f"{key}: {kind}" for key, kind in tool.parameters.items())
-    return f"{tool.name}({arguments}) {tool.description}"
+    arguments = [
+        f"{key}{'?' * (key in tool.loose)}: {kind}" for key, kind in tool.parameters.items()
+    ]
+    arguments += [f"{key}?: string" for key in tool.optional]
+    return f"{tool.name}({', '.join(arguments)}) {tool.description}"
 
 
 def render(made: Dialogue) -> list[tuple[str, bool]]:

@@ -92,7 +92,7 @@ def in_distribution(model: Model, samples: int, seed: int = 4242) -> dict[str, f
         skills.reading,
         skills.extract,
         skills.listing,
-        skills.sums,
+        skills.summary,
         skills.counting,
     ]
     scores: dict[str, float] = {}

@@ -1,6 +1,6 @@
 """Write a checkpoint of `train.py` as a GGUF file that llama.cpp can run.
 
-    python export.py --work /tmp/demo_tiny --out ../../src/confide/models/demo_tiny
+    python export.py --work /tmp/demo_tiny --seeds 20 --out ../../src/confide/models/demo_tiny
 
 The file names itself `demo-tiny`, carries its licence, the chat template and the
 tokenizer. Beside it, `demo-tiny.json` records the hash, the seed and the tokens seen.
@@ -102,6 +102,13 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, required=True, help="folder of the training run")
     parser.add_argument("--out", type=Path, required=True, help="folder for the two files")
+    parser.add_argument(
+        "--seeds",
+        type=int,
+        nargs="+",
+        required=True,
+        help="seeds of the stages of training, in order",
+    )
     options = parser.parse_args()
     state = torch.load(options.work / "checkpoint.pt", map_location="cpu", weights_only=False)
     tokenizer = json.loads((options.work / "tokenizer.json").read_text())
@@ -120,7 +127,8 @@ def main() -> None:
         "quantization": "Q8_0",
         "context_length": CONTEXT_LENGTH,
         "parameters": sum(tensor.numel() for tensor in state["smooth"].values()),
-        "seed": state["options"]["seed"],
+        "seed": options.seeds[0],
+        "corpus_seeds": options.seeds,
         "tokens_seen": state["position"],
         "training_steps": state["step"],
         "training_seconds": round(state["spent"]),

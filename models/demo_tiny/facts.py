@@ -50,7 +50,7 @@ _SLOTS: dict[str, Maker] = {
     "n": w.number,
     "X": lambda r: w.pseudo(r).title(),
     "Y": lambda r: w.pseudo(r).title(),
-    "C": lambda r: w.pseudo(r).title() if r.random() < 0.25 else r.choice(w.CITIES),
+    "C": w.city,
     "L": lambda r: w.noun(r) if r.random() < 0.4 else r.choice(w.PLACES),
     "J": lambda r: r.choice(w.JOBS),
     "c": lambda r: r.choice(w.COLORS),
@@ -64,6 +64,9 @@ _SLOTS: dict[str, Maker] = {
     "m": w.count,
     "S": lambda r: f"{r.choice(w.NAMES)} Street {r.randint(1, 99)}",
     "h": w.noun,
+    "W": lambda r: w.pseudo(r).rstrip("aeiou") + r.choice(("ed", "ed", "ated")),
+    "w": lambda r: r.choice(w.VERBS)[1],
+    "H": lambda r: w.some_words(r, 1, 4),
     "g": w.noun,
     "v": lambda r: r.choice(w.VERBS)[0],
 }

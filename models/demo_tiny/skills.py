@@ -20,7 +20,7 @@ import words as w
 
 __all__ = [
     "Dialogue", "Turn", "counting", "echo", "extract", "known", "listing", "memory", "reading",
-    "story", "sums", "tools", "unknown",
+    "story", "summary", "tools", "unknown",
 ]  # fmt: skip
 
 
@@ -156,15 +156,7 @@ def reading(r: Random, dialogue: Dialogue | None = None) -> list[Turn]:
     first = asked[0]
     question = chat.rephrase(first.question, r) if r.random() < 0.3 else first.question
     if dialogue is not None and r.random() < 0.3:
-        head = r.choice(
-            (
-                "Answer from this context.",
-                "Use these passages.",
-                "Context:",
-                "You are a helpful assistant.",
-                "Answer using only the context below.",
-            )
-        )
+        head = r.choice(chat.PHRASES["heads"])
         dialogue.system = f"{head}\n{block}"
         turns = _pair(question, first.statement)
     elif r.random() < 0.12:
@@ -258,7 +250,7 @@ def tools(r: Random, dialogue: Dialogue) -> list[Turn]:
     turns: list[Turn] = []
     for _ in range(r.choice((1, 1, 2, 3))):
         if r.random() < 0.12:
-            turns += r.choice((known, known, echo))(r)
+            turns += r.choice((known, unknown, echo))(r)
             continue
         call = tooling.call_for(r.choice(box), r)
         turns += [Turn("user", call.request), Turn("assistant", "", (call,))]
@@ -283,19 +275,20 @@ def listing(r: Random) -> list[Turn]:
     return _pair(ask, ", ".join(names[:count]) + ".")
 
 
-def sums(r: Random) -> list[Turn]:
-    """Ask for a sum of two small numbers."""
-    a, b = r.randint(0, 10), r.randint(0, 10)
+def summary(r: Random) -> list[Turn]:
+    """Ask for a summary, which is the first sentence."""
+    found = [fact.statement for fact in facts.siblings(r, r.randint(1, 5))]
     ask = r.choice(
         (
-            f"What is {a} + {b}?",
-            f"What is {a} plus {b}?",
-            f"{a} + {b}",
-            f"Compute {a} + {b}.",
-            f"What is {a}+{b}?",
+            "Summarize: {}",
+            "Summarize this text: {}",
+            "Summarize the following text.\n\n{}",
+            "Give me a short summary: {}",
+            "{}\n\nSummarize this.",
+            "Sum this up: {}",
         )
     )
-    return _pair(ask, f"{a} + {b} = {a + b}")
+    return _pair(ask.format(" ".join(found)), f"In short: {found[0]}")
 
 
 def story(r: Random) -> list[Turn]:

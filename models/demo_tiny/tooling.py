@@ -8,7 +8,7 @@ copying a result is within reach of a small model and rephrasing it is not.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -28,11 +28,17 @@ class Tool:
     kinds: dict[str, str]
     """Argument name to the kind of value, a key of `_VALUES`."""
     requests: tuple[str, ...]
+    optional: tuple[str, ...] = ()
+    """Arguments that the tool also takes, as strings, and that no request gives."""
+    loose: tuple[str, ...] = ()
+    """Those of `parameters` that may be left out, although the requests give them."""
 
     def schema(self) -> dict[str, Any]:
         """Return the tool as the chat API describes it."""
         properties = {name: {"type": kind} for name, kind in self.parameters.items()}
-        parameters = {"type": "object", "properties": properties, "required": list(properties)}
+        required = [name for name in properties if name not in self.loose]
+        properties |= {name: {"type": "string"} for name in self.optional}
+        parameters = {"type": "object", "properties": properties, "required": required}
         function = {"name": self.name, "description": self.description, "parameters": parameters}
         return {"type": "function", "function": function}
 
@@ -47,7 +53,9 @@ class Call:
 
 
 _VALUES = {
-    "city": lambda r: w.pseudo(r).title() if r.random() < 0.3 else r.choice(w.CITIES),
+    "city": w.city,
+    "path": w.path,
+    "command": w.command,
     "person": w.person,
     "thing": w.noun_phrase,
     "noun": w.noun,
@@ -207,6 +215,13 @@ def toolbox(r: Random) -> list[Tool]:
             if pick < 0.65
             else _invented(r)
         )
+        if r.random() < 0.25:
+            spare = ("timeout", "limit", "format", "verbose", "description", "offset", w.pseudo(r))
+            extra = tuple(
+                x for x in r.sample(spare, r.choice((1, 1, 2))) if x not in tool.parameters
+            )
+            loose = tuple(r.sample(list(tool.parameters), 1)) if tool.parameters else ()
+            tool = replace(tool, optional=extra, loose=loose if r.random() < 0.4 else ())
         if tool.description not in {other.description for other in found.values()}:
             found.setdefault(tool.name, tool)
     return list(found.values())

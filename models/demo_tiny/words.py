@@ -15,9 +15,10 @@ from typing import Any
 
 __all__ = [
     "ADJECTIVES", "ANIMALS", "ATTRIBUTES", "CITIES", "COLORS", "FOODS", "FOREIGN", "JOBS",
-    "MONTHS", "NAMES", "NOUNS", "PLACES", "SURNAMES", "TOPICS", "VERBS", "WEEKDAYS", "code",
+    "MONTHS", "NAMES", "NOUNS", "PLACES", "SURNAMES", "TOPICS", "VERBS", "WEEKDAYS", "city",
+    "code", "command",
     "company", "count", "date", "file_name", "marker", "money", "noun", "noun_phrase", "number",
-    "person", "pseudo", "some_words", "table", "time_of_day",
+    "path", "person", "pseudo", "some_words", "table", "time_of_day",
 ]  # fmt: skip
 
 
@@ -68,6 +69,68 @@ def code(r: Random, low: int = 3, high: int = 8) -> str:
     """Return `low` to `high` characters drawn from one small alphabet, as serial numbers are."""
     alphabet = r.choice(("ABCDEFGHJKLMNPQRSTUVWXYZ0123456789", "0123456789abcdef", "0123456789"))
     return "".join(r.choice(alphabet) for _ in range(r.randint(low, high)))
+
+
+def city(r: Random) -> str:
+    """Return the name of a city: known, made up, or of two words."""
+    pick = r.random()
+    if pick < 0.6:
+        return r.choice(CITIES)
+    made = pseudo(r).title()
+    if pick < 0.85:
+        return made
+    return (
+        f"{r.choice(('New', 'San', 'Saint', 'Port', 'El', 'Los', 'Bad', 'North', 'Lake'))} {made}"
+    )
+
+
+def path(r: Random) -> str:
+    """Return the path of a file, relative or absolute, with or without an ending."""
+    if r.random() < 0.6:
+        return file_name(r)
+    folders = [
+        r.choice(("etc", "home", "tmp", "src", "var", "docs", noun(r), pseudo(r)))
+        for _ in range(r.choice((1, 1, 2)))
+    ]
+    last = r.choice(
+        (
+            noun(r),
+            pseudo(r),
+            "hosts",
+            "README.md",
+            "Makefile",
+            "main.py",
+            file_name(r).split("/")[-1],
+        )
+    )
+    return r.choice(("/", "/", "./", "")) + "/".join([*folders, last])
+
+
+def command(r: Random) -> str:
+    """Return something one would type in a shell."""
+    form = r.choice(
+        (
+            "ls -la",
+            "ls",
+            "pwd",
+            "git status",
+            "git diff {p}",
+            "cat {p}",
+            "python {p}",
+            "make {n}",
+            "echo {n}",
+            "rm {p}",
+            "mkdir {n}",
+            "cd {p}",
+            "grep {n} {p}",
+            "npm install {n}",
+            "pytest -k {n}",
+            "{n} --{m}",
+            "date",
+            "curl {n}.org",
+        )
+    )
+    return form.format(p=path(r), n=r.choice((noun, pseudo))(r), m=noun(r))
 
 
 def marker(r: Random) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "models" / "demo_tiny"
 SEED, COUNT = 20, 2000
-DIGEST = "4df5c88071d9807e201440c990b307194ea38c408484a57d93d1691c9c7a4580"
+DIGEST = "d289efae52b0c79ce23e30861f5ab232a546effa9b850150a14e660a6e4795c3"
 
 
 @pytest.fixture(scope="module")
