@@ -52,6 +52,7 @@ class OllamaDouble:
         calls: Tool calls instead of text, as (name, arguments).
         done_reason: At the end.
         fail_after: Send an error line after so many tokens.
+        error_is_last: Say in the error line that it is the last.
         omit_done: End the stream without a last line.
         refusal: Answer requests with this (status, text).
         token_delay_s: Pause before each token.
@@ -66,6 +67,7 @@ class OllamaDouble:
     calls: tuple[tuple[str, dict], ...] = ()
     done_reason: str = "stop"
     fail_after: int | None = None
+    error_is_last: bool = False
     omit_done: bool = False
     refusal: tuple[int, str] | None = None
     token_delay_s: float = 0.0
@@ -178,7 +180,8 @@ class OllamaDouble:
         for number, word in enumerate(self.words if not self.calls else ()):
             await asyncio.sleep(self.token_delay_s)
             if self.fail_after is not None and number >= self.fail_after:
-                yield {"error": "an error was encountered while running the model: MARKER"}
+                message = "an error was encountered while running the model: MARKER"
+                yield {"error": message, **({"done": True} if self.error_is_last else {})}
                 return
             yield {**self.part(model, chat, word), "done": False}
         for number, (name, arguments) in enumerate(self.calls):

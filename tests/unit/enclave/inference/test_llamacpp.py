@@ -303,7 +303,7 @@ async def test_structured_output_that_is_cut_ends_with_length_and_not_with_an_er
     reasons = set()
     for seed in range(12):
         answer = await route(
-            router, response_format=SCHEMA, max_tokens=30, seed=seed, stream=stream
+            router, response_format=SCHEMA, max_tokens=16, seed=seed, stream=stream
         )
         found = await read(answer)
         assert answer.outcome == "complete"
@@ -325,7 +325,8 @@ async def test_structured_output_that_is_not_cut_fits_its_schema(router):
     )
     choice = answer["choices"][0]
     assert choice["finish_reason"] == "stop"
-    assert json.loads(choice["message"]["content"])["city"] in ("Rome", "Oslo")
+    # One spelling: no whitespace for a weak model to get lost in.
+    assert choice["message"]["content"] in ('{"city": "Rome"}', '{"city": "Oslo"}')
 
 
 @pytest.mark.parametrize(

@@ -364,8 +364,9 @@ async def test_an_error_in_the_middle_of_a_stream_is_an_error_event(router, doub
     assert answer.outcome == "failed"
 
 
-async def test_an_error_in_the_middle_of_a_whole_answer_is_an_error(router, double):
-    double.fail_after = 2
+@pytest.mark.parametrize("last", [False, True])
+async def test_an_error_in_the_middle_of_a_whole_answer_is_an_error(router, double, last):
+    double.fail_after, double.error_is_last = 2, last
     with pytest.raises(ModelUnavailable):
         await ask(router)
 

@@ -220,6 +220,12 @@ async def test_a_whole_answer_that_is_none_is_a_failure_that_quotes_nothing(cloc
     assert "html" not in str(refusal.value)
 
 
+async def test_a_usable_answer_under_the_wrong_media_type_is_not_used(clock):
+    router = router_of(Scripted("bad", b"{}", content_type="text/html"), clock=clock)
+    with pytest.raises(ModelUnavailable):
+        await route(router)
+
+
 async def test_an_answer_without_end_is_cut_off(clock, monkeypatch):
     monkeypatch.setattr("confide.enclave.inference.answer.MAX_ANSWER", 1000)
     bad = Scripted("bad", b'{"choices":[', *[b" " * 400] * 4, b"]}", content_type=JSON)
