@@ -149,7 +149,7 @@ def test_a_file_that_is_too_long_or_missing_is_refused(tmp_path):
     path = tmp_path / "enclave.toml"
     with pytest.raises(ConfigError):
         EnclaveSettings.load(path, environment=())
-    path.write_bytes(b"#" * (MAXIMUM_FILE + 1))
+    path.write_text(GOOD + "#" * MAXIMUM_FILE)
     with pytest.raises(ConfigError):
         EnclaveSettings.load(path, environment=())
 
