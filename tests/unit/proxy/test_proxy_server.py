@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import socket
 import threading
 
@@ -116,6 +117,16 @@ def test_a_head_that_is_too_long_is_refused_in_openais_shape(proxy, pause):
     assert b'"headers_too_large"' in answer
 
 
+def test_a_caller_that_keeps_sending_a_long_head_can_still_read_the_refusal(proxy):
+    with socket.create_connection(("127.0.0.1", proxy.port)) as connection:
+        connection.settimeout(5)
+        connection.sendall(b"GET / HTTP/1.1\r\nx-long: " + b"a" * 66 * 1024)
+        assert select.select([connection], [], [], 5)[0]  # the refusal is there
+        for _ in range(4):
+            connection.sendall(b"a" * 64 * 1024)
+        assert connection.recv(4096).startswith(b"HTTP/1.1 431")
+
+
 def test_what_is_not_http_is_refused(proxy):
     with socket.create_connection(("127.0.0.1", proxy.port)) as connection:
         connection.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n")
@@ -140,6 +151,15 @@ def test_the_holder_of_a_port_is_found():
         assert holder_of("127.0.0.3", port) is None
         assert holder_of("0.0.0.0", port) == os.getpid()
     assert holder_of("127.0.0.1", port) is None
+
+
+def test_an_open_connection_does_not_hold_the_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        caller = socket.create_connection(("127.0.0.1", port))
+        accepted, _ = listener.accept()
+    with caller, accepted:
+        assert holder_of("127.0.0.1", port) is None
 
 
 def test_the_holder_of_an_ipv6_port_is_found():
