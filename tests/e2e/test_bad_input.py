@@ -8,7 +8,7 @@ import os
 import socket
 import sqlite3
 import subprocess
-import sys
+import time
 
 import httpx2
 import pytest
@@ -16,6 +16,8 @@ from tests.stacks import ECHO, options
 
 from confide import EncryptedTransport
 from confide.errors import ConfigError
+from confide.gateway.accounts import Accounts
+from confide.identity.api_keys import mint
 from confide.local import Home, Stack, simulated_verifier
 from confide.local.enclave_file import BackendChoice
 
@@ -103,16 +105,21 @@ def test_a_wrong_key_is_a_401(stack):
     assert openai_error(answer)["code"] == "invalid_api_key"
 
 
-def confide(*arguments, home):
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("CONFIDE_")}
-    return subprocess.run(
-        [sys.executable, "-m", "confide", *arguments],
-        env={**environment, "CONFIDE_HOME": str(home.path)},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
+def test_an_expired_key_is_a_401_of_its_own(stack):
+    pepper = bytes.fromhex((stack.home.gateway / "pepper").read_text().strip())
+    clear, record = mint(pepper, now=1.0, expires_at=2)
+    Accounts(stack.home.gateway / "gateway.db").add_key(record)
+    transport = EncryptedTransport(
+        stack.gateway_url, api_key=clear.reveal(), verifier=simulated_verifier(stack.home)
     )
+    codes = set()
+    with httpx2.Client(transport=transport) as client:
+        deadline = time.monotonic() + 10
+        while "key_expired" not in codes:  # a running gateway follows its database in a second
+            answer = client.get("https://confide.invalid/v1/models")
+            assert answer.status_code == 401
+            codes.add(openai_error(answer)["code"])
+            assert time.monotonic() < deadline, codes
 
 
 def test_broken_and_missing_models_are_one_error_each(tmp_path):
@@ -203,8 +210,6 @@ def rows(stack):
 
 
 def wait_for(claim, within_s=15):
-    import time
-
     deadline = time.monotonic() + within_s
     while not claim():
         assert time.monotonic() < deadline
