@@ -24,6 +24,7 @@ from confide.errors import ModelUnavailable
 
 __all__ = [
     "EVENT_STREAM",
+    "ISOLATION_LENGTH",
     "JSON",
     "Backend",
     "BackendRequest",
@@ -35,6 +36,8 @@ __all__ = [
     "Usage",
 ]
 
+#: Length of a domain's isolation secret, in bytes.
+ISOLATION_LENGTH = 32
 #: Media type of a streamed answer.
 EVENT_STREAM = "text/event-stream"
 #: Media type of a whole answer.
@@ -120,8 +123,8 @@ class BackendRequest:
     model: str
     body: bytes = field(repr=False)
     fields: Mapping[str, object] = field(repr=False)
-    stream: bool = False
-    isolation: bytes = field(default=bytes(32), repr=False)
+    stream: bool
+    isolation: bytes = field(repr=False)
 
 
 async def _nothing_to_close() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from confide.enclave.inference.backend import BackendRequest, Operation
+from confide.enclave.inference.backend import ISOLATION_LENGTH, BackendRequest, Operation
 from confide.enclave.inference.body import JSONBody
 from confide.enclave.inference.metering import usage_request
 from confide.errors import InvalidRequest
@@ -66,7 +66,11 @@ def prepare_request(
 
     Raises:
         InvalidRequest: Names the field at fault.
+        ValueError: The isolation secret is not one.
     """
+    if len(isolation) != ISOLATION_LENGTH:
+        # An absent secret must not become one that all domains share.
+        raise ValueError(f"an isolation secret has {ISOLATION_LENGTH} bytes")
     fields = body.fields
     # An engine may read "true" or 1 as true; the answer would not be what the door expects.
     if not isinstance(fields.get("stream"), bool | None):

@@ -177,6 +177,14 @@ async def test_even_past_the_router_a_request_cannot_turn_the_cache_on(engine):
         assert answer["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
 
 
+async def test_even_an_engine_that_is_not_told_so_keeps_nothing(engine):
+    said = messages("the same long beginning, word for word, again and again " * 4)
+    body = json.dumps({"messages": said, "max_tokens": 3}).encode()
+    for _ in range(2):
+        _, answer = await raw(engine, "POST", "/v1/chat/completions", body)
+        assert answer["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
+
+
 @pytest.mark.parametrize("field", ["cache_prompt", "id_slot", "lora", "grammar", "n_predict"])
 async def test_engine_control_is_refused_by_name(router, field):
     with pytest.raises(InvalidRequest) as refusal:

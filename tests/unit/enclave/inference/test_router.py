@@ -357,6 +357,17 @@ async def test_the_callers_reading_of_the_body_must_agree_with_it(clock, taken):
         await router.route(Operation.CHAT, "m", body, {"model": "m"}, not taken, ISOLATION)
 
 
+@pytest.mark.parametrize("isolation", [b"", bytes(31), bytes(33)])
+async def test_a_request_without_its_domains_secret_is_a_defect(clock, isolation):
+    backend = Scripted("s", b"{}", content_type=JSON)
+    fields = {"model": "m", "messages": messages()}
+    with pytest.raises(ValueError):
+        await router_of(backend, clock=clock).route(
+            Operation.CHAT, "m", json.dumps(fields).encode(), fields, False, isolation
+        )
+    assert backend.asked == []
+
+
 async def test_embeddings_cannot_be_streamed(clock):
     with pytest.raises(InvalidRequest):
         await route(
