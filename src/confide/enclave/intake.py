@@ -27,7 +27,6 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from confide.enclave.grants import GrantVerifier
@@ -37,6 +36,7 @@ from confide.enclave.http_exchange import ClientGone, Exchange, Message, Receive
 from confide.enclave.isolation import IsolationSecrets
 from confide.enclave.keyring import Keyring
 from confide.enclave.metrics import EnclaveMetrics
+from confide.enclave.opened_request import OpenedRequest, date_of, finish_opening, single_header
 from confide.enclave.replay import ReplayCache
 from confide.enclave.sealed_answer import SealedAnswer
 from confide.enclave.usage_ledger import Outcome, UsageLedger
@@ -46,13 +46,11 @@ from confide.errors import (
     InvalidRequest,
     KeyConfigError,
     NoEnclaveAvailable,
-    OpenError,
-    ReplayError,
     RequestTooLarge,
     SealingError,
     StreamError,
 )
-from confide.sealing.exchange import InnerRequest, RequestOpener, ResponseSealer
+from confide.sealing.exchange import InnerRequest, RequestOpener
 from confide.sealing.padding import PaddingProfile
 from confide.telemetry.logs import event
 from confide.wire.envelope import HEADER_LENGTH, RequestHeader, envelope_digest, prefix_length
@@ -60,11 +58,10 @@ from confide.wire.grants import Grant
 from confide.wire.media_types import CHUNKED_REQUEST
 from confide.wire.problems import Problem, problem_for
 
-__all__ = ["Door", "DoorTerms", "OpenedRequest"]
+__all__ = ["Door", "DoorTerms"]
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 _MAX_FIELDS: Final = 64 * 1024
-_DATE_FORMAT: Final = "%a, %d %b %Y %H:%M:%S GMT"  # IMF-fixdate, RFC 9110 section 5.6.7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,23 +82,6 @@ class DoorTerms:
     max_requests: int = 1_000
     receive_within_s: float = 120.0
     profile: PaddingProfile = field(default_factory=PaddingProfile)
-
-
-@dataclass(frozen=True, repr=False)
-class OpenedRequest:
-    """A request that passed steps 1 to 7. Its repr shows nothing.
-
-    Attributes:
-        request: The inner request; None if the seal opened on something that is none.
-        sealer: Seals the answer, once.
-        grant: What the caller may do.
-        refusal: Why there is no request.
-    """
-
-    request: InnerRequest | None
-    sealer: ResponseSealer
-    grant: Grant
-    refusal: EnclaveError | None = None
 
 
 class Door:
@@ -196,10 +176,10 @@ class Door:
         async for piece in pieces:
             opener.feed(piece)
         # 5. The end, under the key.
-        opened = _finish(opener, grant)
+        opened = finish_opening(opener, grant)
         # 6. Once, and now. 7. Under a document that is live.
         if opened.request is not None:
-            self._replay.accept(_date_of(opened.request), encapsulated_key)
+            self._replay.accept(date_of(opened.request), encapsulated_key)
             self._check_document(opened.request, header.key_id)
         return opened
 
@@ -258,7 +238,7 @@ class Door:
             raise RequestTooLarge("the sealed request is too large")
 
     def _check_document(self, request: InnerRequest, key_id: int) -> None:
-        digest = _single_header(request, b"confide-document")
+        digest = single_header(request, b"confide-document")
         document = self._keyring.find_document(digest)
         if document is None or key_id not in {config.key_id for config in document.key_configs}:
             raise KeyConfigError("the request was sealed under a key document that is not live")
@@ -298,29 +278,3 @@ async def _receive_at_least(pieces: AsyncIterator[bytes], received: bytearray, l
         if piece is None:
             raise StreamError("the request ended inside its header")
         received += piece
-
-
-def _finish(opener: RequestOpener, grant: Grant) -> OpenedRequest:
-    try:
-        request, sealer = opener.finish()
-    except (OpenError, StreamError):
-        raise
-    except SealingError as error:
-        # It opened, so the answer is sealed, although what is inside is no request of ours.
-        status = 413 if error.code == "too-large" else 400
-        refusal = InvalidRequest("the sealed message is not usable", status=status, code=error.code)
-        return OpenedRequest(None, opener.response_sealer(), grant, refusal)
-    return OpenedRequest(request, sealer, grant)
-
-
-def _single_header(request: InnerRequest, name: bytes) -> str:
-    values = [value for key, value in request.headers if key == name]
-    return values[0].decode("latin-1") if len(values) == 1 else ""
-
-
-def _date_of(request: InnerRequest) -> int:
-    try:
-        date = datetime.strptime(_single_header(request, b"date"), _DATE_FORMAT)
-    except ValueError:
-        raise ReplayError("the request has no usable date") from None
-    return int(date.replace(tzinfo=UTC).timestamp())

@@ -66,6 +66,13 @@ async def test_a_body_over_the_limit_within_the_padding_is_refused_under_the_sea
         assert got.head.status == 200
 
 
+async def test_a_final_chunk_over_the_limit_is_refused_for_its_length(make_bench):
+    async with make_bench(door="max_body = 5000") as bench:
+        # 16 full chunks fill the padded limit of 256 KiB; the final one is too much.
+        got = await bench.ask(raw=b"x" * (256 * 1024))
+    assert (got.status, got.problem.code) == (413, "request-too-large")
+
+
 async def test_65_kb_of_inner_headers_are_refused_under_the_seal(bench):
     inner = bench.inner(CHAT_BODY, headers=((b"x-filler", b"y" * 66_000),))
     got = await bench.ask(inner=inner)
