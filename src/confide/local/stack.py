@@ -6,16 +6,15 @@ only the evidence is simulated.
 
 from __future__ import annotations
 
-import base64
 import fcntl
 import json
 import os
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from confide.client.keystore import create_kek
 from confide.errors import ConfigError
 from confide.local.accounts import ensure_api_key
 from confide.local.enclave_file import DEMO_MODEL, BackendChoice, demo_model_path, enclave_toml
@@ -218,6 +217,7 @@ class Stack:
             "grant_key_file": str(folder / "grant.key"),
             "pepper_file": str(folder / "pepper"),
             "enclaves": [f"http://127.0.0.1:{port}" for port in self.options.enclave_ports],
+            "shutdown_timeout_s": 1,  # the proxy, which is stopped first, has drained by then
             "poll_s": 0.5,  # on one machine nobody minds, and a restarted enclave is back at once
             **self.options.gateway,
         }
@@ -228,6 +228,7 @@ class Stack:
             "port": self.options.proxy_port,
             "gateway_url": self.gateway_url,
             "api_key_file": str(self.home.api_key),
+            "shutdown_timeout_s": 3,  # Ctrl-C stops all rooms within 5 s
             **self.options.proxy,
         }
 
@@ -236,7 +237,7 @@ class Stack:
         self.home.prepare()
         ensure_root(self.home)
         if not self.home.kek.exists():
-            write_private(self.home.kek, base64.b64encode(secrets.token_bytes(32)) + b"\n")
+            create_kek(self.home.kek)
         public_key = self._prepare_gateway()
         for number, port in enumerate(self.options.enclave_ports):
             text = enclave_toml(
