@@ -12,10 +12,14 @@ import threading
 import time
 
 import httpx2
+import openai
 import psutil
 import pytest
 from openai import OpenAI
+from tests.doubles.ollama_server import OllamaDouble
+from tests.doubles.openai_server import OpenAIDouble
 
+from confide.local.enclave_file import demo_model_path
 from confide.local.readiness import free_port
 
 pytestmark = pytest.mark.e2e
@@ -202,3 +206,46 @@ def test_verify_shows_the_factors_of_the_stack_and_refuses_it(start_up, tmp_path
     )
     assert checked.returncode == 3, checked.stderr
     assert "simulated" in json.dumps(json.loads(checked.stdout)).lower()
+
+
+def test_an_endless_stream_is_cut_visibly_and_everything_stops_within_five_seconds(start_up):
+    double = OpenAIDouble(words=(" word",) * 2000, token_delay_s=0.02)
+    with double.serve() as url:
+        run = start_up("--openai", url)
+        run.wait_for("Serving.")
+        told, stopped_after = None, None
+        with OpenAI(
+            base_url=f"http://127.0.0.1:{run.port}/v1", api_key="x", max_retries=0
+        ) as client:
+            stream = client.chat.completions.create(
+                model="tiny-vllm", messages=[{"role": "user", "content": "go on"}], stream=True
+            )
+            try:
+                for number, _ in enumerate(stream):
+                    if number == 3:
+                        run.process.send_signal(signal.SIGINT)
+                        started = time.monotonic()
+            except (openai.APIError, httpx2.HTTPError) as error:
+                told = error
+            run.process.wait(10)
+            stopped_after = time.monotonic() - started
+    assert told is not None
+    assert stopped_after < 5.5, run.output  # 5 s and the end of the interpreter
+
+
+def test_an_ollama_server_and_a_gguf_file_can_be_the_backend(start_up, tmp_path):
+    model = tmp_path / "mine.gguf"
+    model.write_bytes(demo_model_path().read_bytes())
+    with OllamaDouble().serve() as url:
+        run = start_up("--ollama", url, "--model", str(model))
+        run.wait_for("Serving.")
+        with OpenAI(base_url=f"http://127.0.0.1:{run.port}/v1", api_key="x") as client:
+            names = [found.id for found in client.models.list()]
+            assert len(names) > 1
+            assert "mine" in names
+            for name in names[:2]:
+                answer = client.chat.completions.create(
+                    model=name, messages=[{"role": "user", "content": "Hello"}]
+                )
+                assert answer.choices[0].message.content
+        assert run.interrupt() < 5

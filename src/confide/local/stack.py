@@ -236,8 +236,7 @@ class Stack:
         """First run: root, KEK, gateway store, API key. Every run: settings and client.env."""
         self.home.prepare()
         ensure_root(self.home)
-        if not self.home.kek.exists():
-            create_kek(self.home.kek)
+        create_kek(self.home.kek)
         public_key = self._prepare_gateway()
         for number, port in enumerate(self.options.enclave_ports):
             text = enclave_toml(
