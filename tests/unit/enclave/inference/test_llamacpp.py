@@ -582,6 +582,20 @@ async def test_a_model_file_that_cannot_be_used_is_one_sentence_that_names_it(
     await backend.stop()
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>", b"GGUF" + bytes(500)])
+async def test_a_file_that_is_no_gguf_is_found_before_anything_starts(
+    tmp_path, monkeypatch, content
+):
+    async def refuse(*arguments, **further):
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
+    path = tmp_path / "page.gguf"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError):
+        await LlamaCppBackend("b", {"model_path": str(path)}).start()
+
+
 async def test_a_directory_is_no_model_file(tmp_path):
     with pytest.raises(ConfigError):
         await LlamaCppBackend("b", {"model_path": str(tmp_path)}).start()
