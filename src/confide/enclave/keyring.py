@@ -37,6 +37,8 @@ __all__ = ["DocumentTerms", "Keyring"]
 
 _KEY_IDS = 256  # one byte, RFC 9458 section 3.1
 _CLOCK_SLACK_S = 60
+# A client whose clock is behind must not refuse a new key; the date proves no freshness.
+_CLOCK_SKEW_S = 60
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ class Keyring:
         older = [config for key in self._live for config in key.document.key_configs[:1]]
         return KeyDocument.build(
             key_configs=(_key_config(key_id, private_key), *older),
-            not_before=born,
+            not_before=born - _CLOCK_SKEW_S,
             not_after=born + self._lifetime_s,
             manifest_sha256=self._terms.manifest_sha256.hex(),
             boot_id=self._boot_id,
