@@ -541,7 +541,10 @@ asyncio.run(main())
 
 async def test_the_engine_does_not_outlive_a_parent_that_was_killed(model):
     parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(model)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", PARENT, str(model)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "TMPDIR": str(model.parent)},
     )
     with parent:
         engine = psutil.Process(int(parent.stdout.readline()))
