@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from math import ceil
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from confide.errors import (
     AuthenticationError,
@@ -28,7 +28,7 @@ from confide.gateway.directory import EVIDENCE_PATH, DirectoryRoutes
 from confide.gateway.instruments import Instruments
 from confide.gateway.ledger import Ledger
 from confide.gateway.registry import Registry
-from confide.gateway.relay import Message, Receive, Send
+from confide.gateway.relay import CallerGone, Message, Receive, Send, wait_until_gone
 from confide.gateway.request_ids import request_id as new_request_id
 from confide.gateway.sealed import Head, SealedRoute
 from confide.telemetry.logs import event
@@ -38,6 +38,8 @@ from confide.wire.metadata import REQUEST_ID_HEADER
 from confide.wire.problems import problem_for
 
 __all__ = ["MAX_HEADERS", "GatewayApp", "Parts"]
+
+_AnswerT = TypeVar("_AnswerT")
 
 #: Longest outer header section, in bytes.
 MAX_HEADERS: Final = 64 * 1024
@@ -89,12 +91,14 @@ class GatewayApp:
                 _only(scope, "POST")
                 await self.parts.sealed(headers, receive, send, request_id)
             else:
-                kind, content = await self._look_up(scope, headers)
+                kind, content = await _unless_gone(receive, self._look_up(scope, headers))
                 await _answer(
                     send, 200, kind, content, [(_REQUEST_ID, request_id.encode()), _NO_STORE]
                 )
         except ConfideError as error:
             await self._refuse(send, error, request_id)
+        except CallerGone:
+            pass
 
     async def _look_up(
         self, scope: Message, headers: list[tuple[bytes, bytes]]
@@ -193,6 +197,20 @@ class GatewayApp:
 
 
 _LOOK_UPS: Final = frozenset({_KEYS_PATH, _KEY_PATH, "/healthz", "/metrics"})
+
+
+async def _unless_gone(receive: Receive, work: Coroutine[Any, Any, _AnswerT]) -> _AnswerT:
+    """Finish the work, unless the caller closes its connection before."""
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(wait_until_gone(receive))
+    try:
+        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise CallerGone
+        return working.result()
+    finally:
+        watching.cancel()
+        working.cancel()
 
 
 def _only(scope: Message, method: str) -> None:

@@ -23,7 +23,7 @@ from confide.gateway.upstream import Exchange, Headers, Upstream
 from confide.wire.envelope import HEADER_LENGTH, RequestHeader, prefix_length
 from confide.wire.metadata import RESPONSE_HEADERS
 
-__all__ = ["CallerGone", "Receive", "Relay", "Send", "Upload"]
+__all__ = ["CallerGone", "Message", "Receive", "Relay", "Send", "Upload", "wait_until_gone"]
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -37,6 +37,12 @@ _PASSED: Final = frozenset(
 
 class CallerGone(Exception):
     """The caller closed its connection."""
+
+
+async def wait_until_gone(receive: Receive) -> None:
+    """Wait until the caller closes its connection; a body that still comes is dropped."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 class Upload:
@@ -110,8 +116,7 @@ class Upload:
 
     async def gone(self) -> None:
         """Wait until the caller closes its connection."""
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
+        await wait_until_gone(self._receive)
 
     async def _hold(self, count: int) -> None:
         while len(self.held) < count:
@@ -187,7 +192,6 @@ class Relay:
             self._cause = error
         else:
             self._cause = CallerGone()
-        exchange.close()  # now, not when the other task gets its turn
         if self._task is not None:
             self._task.cancel()
 

@@ -80,6 +80,9 @@ class EnclaveDouble:
         self.arrived = asyncio.Condition()
         self.reads = asyncio.Event()  # clear it, and bodies are not read
         self.reads.set()
+        self.challenges = []
+        self.quotes = asyncio.Event()  # clear it, and evidence never comes
+        self.quotes.set()
         self._seq, self._previous = 0, FIRST_PREVIOUS
 
     # ---- statements -------------------------------------------------------------------------
@@ -222,6 +225,12 @@ class EnclaveDouble:
             replica = Replica(self.document.raw, b"evidence", b"manifest")
             await self.reply(request, 200, Directory((replica,)).encode())
         elif request.target.startswith("/.well-known/confide/evidence/"):
+            self.challenges.append(request)
+            async with self.arrived:
+                self.arrived.notify_all()
+            if not self.quotes.is_set():
+                await request.reader.read(1)
+                request.gone.set()
             await self.reply(request, 200, b'{"evidence for": "%b"}' % request.target.encode())
         elif request.target.startswith("/v1/usage?after="):
             after = int(request.target.partition("=")[2])

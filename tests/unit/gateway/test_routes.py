@@ -2,12 +2,19 @@
 
 import asyncio
 import json
+import ssl
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from tests.unit.gateway.doubles import Client, EnclaveDouble, Gateway, get, sealed, until
 
+from confide.apps.gateway import build_gateway
 from confide.gateway.accounts import Accounts
+from confide.gateway.server import Listening, listen, make_server
 from confide.wire.directory import Directory
 
 
@@ -343,6 +350,17 @@ async def test_evidence_challenges_are_limited_per_address(tmp_path, enclave):
         assert headers["retry-after"] == "30"
 
 
+async def test_a_caller_that_goes_aborts_its_challenge(gateway, enclave, connect):
+    enclave.quotes.clear()
+    client = await connect()
+    digest, nonce = enclave.document.sha256_hex, "5a" * 32
+    client.head("GET", f"/.well-known/confide/evidence/{digest}?nonce={nonce}", [])
+    await until(lambda: enclave.challenges)
+    client.close()
+    async with asyncio.timeout(2):
+        await enclave.challenges[0].gone.wait()
+
+
 async def test_metrics_are_for_listed_addresses(tmp_path, enclave):
     gateway = Gateway(tmp_path, metrics_clients=("192.0.2.1",))
     async with gateway.serve():
@@ -362,3 +380,51 @@ async def test_metrics_count_requests_and_refusals(gateway, connect):
     assert '\nconfide_gateway_refusals_total{code="invalid-api-key"} 1\n' in text
     assert "\nconfide_gateway_enclaves_healthy 1\n" in text
     assert '\nconfide_gateway_relayed_bytes_total{direction="down"} 13\n' in text
+
+
+async def test_the_gateway_can_serve_tls_itself(tmp_path):
+    certificate, key = self_signed(tmp_path)
+    gateway = Gateway(tmp_path)
+    app = build_gateway(gateway.settings)
+    where = Listening("127.0.0.1", 0, 5, (), str(certificate), str(key))
+    listener = listen(where)
+    server = make_server(app, where)
+    serving = asyncio.ensure_future(server._serve([listener]))
+    await until(lambda: server.started)
+    trust = ssl.create_default_context(cafile=certificate)
+    client = await Client.connect(listener.getsockname()[1], ssl=trust, server_hostname="localhost")
+    client.head("GET", "/healthz", [])
+    assert await client.status() == 200
+    assert json.loads(await client.body())["enclaves"] == 0
+    client.writer.close()
+    server.should_exit = True
+    await serving
+    listener.close()
+
+
+def self_signed(folder):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    paths = folder / "tls.pem", folder / "tls.key"
+    paths[0].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    paths[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return paths

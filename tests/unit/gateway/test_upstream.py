@@ -146,6 +146,12 @@ async def test_an_answer_whose_end_is_not_certain_is_refused(raw):
             await ask(upstream)
 
 
+async def test_an_answer_without_a_length_is_refused_before_its_body():
+    async with server(replies(OK + b"\r\n", keep=True)) as upstream:
+        with pytest.raises(TransportError):
+            await ask(upstream)
+
+
 async def test_informational_answers_are_skipped():
     early = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"
     async with server(replies(early + OK + b"content-length: 2\r\n\r\nab")) as upstream:
@@ -197,6 +203,28 @@ async def test_bytes_after_an_answer_are_not_taken_for_the_next_one():
 
     async with server(answer) as upstream:
         assert await ask(upstream) == (200, b"1")
+        assert await ask(upstream) == (200, b"2")
+
+
+async def test_a_connection_that_spoke_unasked_is_not_used_again():
+    asked = asyncio.Event()
+
+    async def answer(reader, writer, number):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + b"content-length: 1\r\n\r\n%d" % number)
+        await writer.drain()
+        if number == 1:
+            await asked.wait()
+            writer.write(b"HTTP/1.1 ")
+            await writer.drain()
+        await reader.read()
+
+    async with server(answer) as upstream:
+        assert await ask(upstream) == (200, b"1")
+        asked.set()
+        async with asyncio.timeout(2):
+            while upstream._all:
+                await asyncio.sleep(0)
         assert await ask(upstream) == (200, b"2")
 
 
