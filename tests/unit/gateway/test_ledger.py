@@ -152,6 +152,23 @@ def test_a_full_disk_keeps_every_row_and_recovers_by_itself(path):
     ledger.stop()
 
 
+def test_a_batch_that_fails_half_way_leaves_nothing_behind(path):
+    other = connect(path)
+    other.execute("ALTER TABLE usage_daily RENAME TO away")  # the sums are written last
+    ledger = Ledger(path)
+    ledger.start()
+    ledger.add(ROW)
+    deadline = time.monotonic() + 5
+    while not ledger.failing:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    assert read(path, "SELECT count(*) FROM requests") == [(0,)]
+    other.execute("ALTER TABLE away RENAME TO usage_daily")
+    other.close()
+    assert ledger.stop() == 0
+    assert read(path, "SELECT requests FROM usage_daily") == [(1,)]
+
+
 def test_what_a_full_disk_lost_at_the_end_is_said(path):
     ledger = Ledger(path, open_database=Disk().open)
     ledger.start()

@@ -81,6 +81,12 @@ def test_a_statement_that_names_another_predecessor_breaks_the_chain(double, cha
     assert (verified.chain.through, verified.chain.problem) == (1, "broken-chain")
 
 
+def test_a_skipped_number_breaks_the_chain(double, chain):
+    batch = [double.sign(), double.sign(seq=3)]
+    verified = verify(batch, chain)
+    assert (verified.chain.through, verified.chain.problem) == (1, "broken-chain")
+
+
 def test_a_statement_of_another_boot_is_refused(double, chain):
     verified = verify([double.sign(boot_id="cd" * 16)], chain)
     assert verified.chain.problem == "other-boot"
