@@ -1,4 +1,4 @@
-"""`confide admin`: API keys, enclaves and usage, on the machine of the gateway."""
+"""`confide admin`: API keys, domains, enclaves and usage, on the machine of the gateway."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import click
 
@@ -16,7 +16,7 @@ from confide.errors import ConfigError
 
 if TYPE_CHECKING:
     from confide.gateway.accounts import Accounts
-    from confide.identity.records import ApiKeyRecord
+    from confide.identity.records import ApiKeyRecord, DomainRecord
 
 __all__ = ["admin", "parse_lifetime", "register"]
 
@@ -135,6 +135,61 @@ def revoke_key(key_id: str, path: Path | None, as_json: bool) -> None:
 
 
 @admin.group()
+def domains() -> None:
+    """Set and list domains: what their keys may use, and how it is counted."""
+
+
+@domains.command("set")
+@click.argument("domain")
+@config_option
+@click.option("--model", "models", multiple=True, help="A model it may use. Default: all.")
+@click.option(
+    "--operation", "operations", multiple=True, help="chat, embeddings, ... Default: all."
+)
+@click.option(
+    "--usage",
+    "policy",
+    type=click.Choice(["bucketed", "exact"]),
+    default="bucketed",
+    show_default=True,
+    help="How exactly tokens are counted; exact tells lengths.",
+)
+@_json_option
+def set_domain(
+    domain: str,
+    path: Path | None,
+    models: tuple[str, ...],
+    operations: tuple[str, ...],
+    policy: Literal["bucketed", "exact"],
+    as_json: bool,
+) -> None:
+    """Create the domain DOMAIN, or replace what its keys may do.
+
+    The enclave enforces it inside the seal: the gateway does not see which model is asked.
+
+    \b
+    Example:
+      $ confide admin domains set research --model small --operation chat
+    """
+    from confide.identity.records import ANY, OPERATIONS, DomainRecord
+
+    record = DomainRecord(
+        domain, models or (ANY,), operations or OPERATIONS, policy, created_at=int(_now())
+    )
+    _accounts(settings_from(path).database).put_domain(record)
+    emit(_domain_row(record), as_json)
+
+
+@domains.command("list")
+@config_option
+@_json_option
+def list_domains(path: Path | None, as_json: bool) -> None:
+    """List domains."""
+    found = _accounts(settings_from(path).database).domains()
+    emit([_domain_row(record) for record in found], as_json)
+
+
+@admin.group()
 def enclaves() -> None:
     """Add, list and remove enclaves."""
 
@@ -231,6 +286,15 @@ def _key_row(record: ApiKeyRecord, as_json: bool) -> dict[str, object]:
         "created_at": _moment(record.created_at, as_json),
         "expires_at": _moment(record.expires_at, as_json),
         "last_used_on": _day(record.last_used_on),
+    }
+
+
+def _domain_row(record: DomainRecord) -> dict[str, object]:
+    return {
+        "domain": record.id,
+        "models": list(record.models),
+        "operations": list(record.operations),
+        "usage": record.usage,
     }
 
 

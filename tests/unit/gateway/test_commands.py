@@ -87,12 +87,14 @@ def test_revoking_is_for_good(home):
         ("admin", "enclaves", "add", "http://e/path"),
         ("admin", "enclaves", "remove", "http://e:1"),
         ("admin", "usage", "--since", "forever"),
+        ("admin", "domains", "set", "Not A Domain"),
+        ("admin", "domains", "set", "research", "--operation", "fly"),
     ],
 )
 def test_what_cannot_be_done_is_an_error_and_changes_nothing(home, words):
     run(*words, fails=True)
     accounts = Accounts(home / "gateway" / "gateway.db")
-    assert (accounts.keys(), accounts.enclaves()) == ([], [])
+    assert (accounts.keys(), accounts.enclaves(), len(accounts.domains())) == ([], [], 1)
 
 
 def test_admin_needs_a_database(tmp_path, monkeypatch):
@@ -128,6 +130,18 @@ def test_usage_shows_days_and_refused_chains(home):
 def test_migrating_a_current_database_is_no_change(home):
     shown = run_json("gateway", "migrate")
     assert (shown["revision"], shown["backup"]) == ("0002", None)
+
+
+def test_a_domain_is_set_and_listed(home):
+    words = ("admin", "domains", "set", "research", "--model", "small", "--operation", "chat")
+    made = run_json(*words, "--usage", "exact")
+    assert made == {
+        "domain": "research", "models": ["small"], "operations": ["chat"], "usage": "exact",
+    }  # fmt: skip
+    assert [row["domain"] for row in run_json("admin", "domains", "list")] == [
+        "default", "research",
+    ]  # fmt: skip
+    assert run_json("admin", "domains", "set", "research")["models"] == ["*"]
 
 
 def test_a_domain_is_stored_and_replaced(home):

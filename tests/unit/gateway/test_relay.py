@@ -7,7 +7,9 @@ import jwt
 import pytest
 from tests.unit.gateway.doubles import PREFIX_LENGTH, sealed, until
 
+from confide.gateway.accounts import Accounts
 from confide.gateway.connection import HIGH_WATER
+from confide.identity.records import DomainRecord
 from confide.wire.envelope import envelope_digest
 from confide.wire.grants import Grant
 
@@ -68,6 +70,19 @@ async def test_the_grant_names_the_caller_and_this_very_envelope(gateway, enclav
     assert (grant.models, grant.expires_at - grant.issued_at) == (("*",), 60)
     assert grant.request_id == client.headers["confide-request-id"]
     assert grant.envelope_digest == envelope_digest(body)
+
+
+async def test_a_narrowed_domain_narrows_the_next_grant(gateway, enclave, connect):
+    Accounts(gateway.settings.database).put_domain(
+        DomainRecord("default", ("small",), ("chat",), "exact")
+    )
+    await until(gateway.parts.callers.refresh)
+    client = await connect()
+    client.post(gateway.api_key, sealed())
+    await client.status()
+    token = (await enclave.next_request()).headers["confide-grant"]
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert (claims["models"], claims["ops"], claims["usage"]) == (["small"], ["chat"], "exact")
 
 
 async def test_the_first_byte_arrives_before_the_upstream_ends(gateway, enclave, connect):
