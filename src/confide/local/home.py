@@ -19,8 +19,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import platformdirs
-
+from confide.config.sources import home_directory
 from confide.errors import ConfigError
 
 __all__ = ["Home", "write_private"]
@@ -64,8 +63,7 @@ class Home:
     @classmethod
     def default(cls) -> Home:
         """The directory named by CONFIDE_HOME, or the platform's user data directory."""
-        chosen = os.environ.get("CONFIDE_HOME")
-        return cls(Path(chosen) if chosen else Path(platformdirs.user_data_dir("confide")))
+        return cls(home_directory())
 
     def prepare(self) -> None:
         """Create the directories, private, and prove that they can be written.
