@@ -243,6 +243,19 @@ async def test_an_answer_before_the_end_of_the_upload_is_passed_on(gateway, encl
     await until(lambda: outcomes(gateway) == [("refused", 2)])
 
 
+async def test_a_connection_with_half_an_upload_carries_no_other_request(gateway, enclave, connect):
+    enclave.answer = enclave.problem
+    client = await connect()
+    client.post(gateway.api_key, sealed(), length=30_000_000)
+    assert await client.status() == 400
+    enclave.answer = enclave.complete
+    body = sealed()
+    other = await connect()
+    other.post(gateway.api_key, body)
+    assert await other.status() == 200
+    assert bytes((await enclave.next_request(2)).body) == body
+
+
 async def test_a_caller_that_stops_reading_is_held_in_bounded_memory(gateway, enclave, connect):
     sent = 0
 
