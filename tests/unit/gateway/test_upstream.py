@@ -192,6 +192,20 @@ async def test_a_connection_that_said_close_is_not_used_again():
         assert [await ask(upstream) for _ in range(2)] == [(200, b"1"), (200, b"2")]
 
 
+async def test_a_connection_with_half_an_upload_is_not_used_again():
+    async def answer(reader, writer, number):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(OK + b"content-length: 1\r\n\r\n%d" % number)
+        await reader.read()
+
+    async with server(answer) as upstream:
+        exchange = await upstream.open(b"POST", b"/", (), b"half", length=8)
+        await exchange.head()
+        assert await exchange.read(10) == b"1"
+        exchange.close()
+        assert await ask(upstream) == (200, b"2")
+
+
 async def test_bytes_after_an_answer_are_not_taken_for_the_next_one():
     forged = OK + b"content-length: 6\r\n\r\nforged"
 
