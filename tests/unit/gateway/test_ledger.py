@@ -183,10 +183,10 @@ async def test_a_full_ledger_refuses_requests_before_they_are_sent_on(
     tmp_path, enclave, monkeypatch
 ):
     disk = Disk()
-    gateway = Gateway(tmp_path, enclaves=(enclave.url,), ledger_rows=200)
+    gateway = Gateway(tmp_path, enclaves=(enclave.url,), ledger_rows=600)
     key = gateway.key()
     monkeypatch.setattr(
-        ledgers.Ledger.__init__, "__kwdefaults__", {"capacity": 200, "open_database": disk.open}
+        ledgers.Ledger.__init__, "__kwdefaults__", {"capacity": 600, "open_database": disk.open}
     )
     async with gateway.serve():
         await gateway.ready()
@@ -199,7 +199,7 @@ async def test_a_full_ledger_refuses_requests_before_they_are_sent_on(
             client.close()
             return status, answer
 
-        for _ in range(2000):
+        for _ in range(5000):
             status, answer = await ask()
             if status == 503:
                 break
