@@ -3,10 +3,15 @@
 uvicorn's httptools protocol reads a request's head of any length. `BoundedProtocol` ends a
 connection whose head grows over 64 KiB. A bind that fails is a `ConfigError` with the
 address, not a log line, and a start that fails raises what the application says was wrong.
+
+An answer's head is held back until its body follows, so that a short answer is one write here
+and one read at the other side.
 """
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import socket
 from collections.abc import Callable
 from typing import Any, Final
@@ -25,6 +30,42 @@ _KEEP_ALIVE_S: Final = 75
 _BACKLOG: Final = 2048
 
 
+class _JoiningTransport:
+    """A transport that joins the head of an answer with what is written right after it.
+
+    A head that nothing follows in the same turn of the event loop leaves at its end.
+    """
+
+    __slots__ = ("_head", "_loop", "_transport", "is_closing")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head = b""
+        self.is_closing = transport.is_closing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, content: bytes) -> None:
+        if self._head:
+            content, self._head = self._head + content, b""
+        elif content.startswith(b"HTTP/1.1 2"):
+            self._head = content
+            self._loop.call_soon(self._flush)
+            return
+        self._transport.write(content)
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """The fast HTTP/1.1 protocol of uvicorn with a limit on the head of a request."""
 
@@ -32,6 +73,10 @@ class BoundedProtocol(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._in_head = True
         self._head_length = 0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start with a transport that joins writes."""
+        super().connection_made(_JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived; end the connection if a head stays open for too long."""
@@ -100,6 +145,9 @@ def serve(
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=drain_s,
     )
+    # What is there now stays; the collector need not walk over it again and again.
+    gc.collect()
+    gc.freeze()
     try:
         uvicorn.Server(config).run(sockets=[listener])
     except SystemExit:  # how uvicorn says that the lifespan did not start
