@@ -14,6 +14,7 @@ class WireTap:
         self.target_port = target_port
         self.up = bytearray()
         self.down = bytearray()
+        self._open: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -24,6 +25,10 @@ class WireTap:
 
     def close(self) -> None:
         self._listener.close()
+        for end in self._open:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
 
     def _accept(self) -> None:
         while True:
@@ -36,6 +41,7 @@ class WireTap:
             except OSError:
                 near.close()
                 continue
+            self._open += [near, far]
             for source, sink, kept in ((near, far, self.up), (far, near, self.down)):
                 threading.Thread(target=self._copy, args=(source, sink, kept), daemon=True).start()
 
