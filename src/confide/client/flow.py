@@ -17,6 +17,7 @@ suite.
 
 from __future__ import annotations
 
+import functools
 import secrets
 from datetime import UTC, datetime
 from email.utils import formatdate
@@ -201,7 +202,7 @@ def _send(
         AUTHORITY,
         request.path,
         (
-            (b"date", formatdate(now, usegmt=True).encode()),
+            (b"date", _imf_fixdate(int(now))),
             (DOCUMENT_HEADER.encode(), digest.encode()),
             *request.headers,
         ),
@@ -217,7 +218,7 @@ def _send(
     ]
     if authorization is not None:
         outer.append(("authorization", authorization))
-    head: Head = yield Post(SEALED_PATH, tuple(outer), b"".join(sealed.chunks()))
+    head: Head = yield Post(SEALED_PATH, tuple(outer), sealed.content())
     if head.status != 200:
         raise refusal(head, (yield from _read_problem()))
     if head.media_type != CHUNKED_RESPONSE:
@@ -232,6 +233,11 @@ def _send(
         else:
             body += answer.feed(content) if content else answer.finish()
     return answer, body
+
+
+@functools.lru_cache(maxsize=2)
+def _imf_fixdate(now: int) -> bytes:
+    return formatdate(now, usegmt=True).encode()
 
 
 def _read_problem() -> Flow[bytes]:

@@ -10,6 +10,7 @@ The incremental decoder of answers is `confide.sealing.bhttp_stream`.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from confide.sealing.fields import Fields, check_field, encode_lines, malformed, too_large
@@ -64,8 +65,18 @@ class InnerResponse:
     informational: tuple[tuple[int, Fields], ...] = field(default=(), repr=False)
 
 
-def encode_request(request: InnerRequest, *, indeterminate: bool = False) -> bytes:
+def encode_request(
+    request: InnerRequest,
+    *,
+    indeterminate: bool = False,
+    pad_to: Callable[[int], int] | None = None,
+) -> bytes:
     """Encode a request.
+
+    Args:
+        request: What to encode.
+        indeterminate: Which of the two framings.
+        pad_to: Padded length for a length, in bytes; zeros are added after the end.
 
     Raises:
         SealingError: A part has characters HTTP does not allow.
@@ -77,6 +88,9 @@ def encode_request(request: InnerRequest, *, indeterminate: bool = False) -> byt
         encoded = one.encode("ascii")
         parts += (encode_varint(len(encoded)), encoded)
     _append_rest(parts, request.headers, request.body, request.trailers, indeterminate)
+    if pad_to is not None:
+        length = sum(map(len, parts))
+        parts.append(bytes(max(0, pad_to(length) - length)))
     return b"".join(parts)
 
 

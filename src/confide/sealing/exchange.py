@@ -12,6 +12,7 @@ that both rooms import one module. Each object serves one exchange and one task.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import chain
 
 from confide.crypto import xwing
 from confide.crypto.chunks import ChunkOpener, ChunkSealer
@@ -30,7 +31,7 @@ from confide.sealing.intake import RequestOpener
 from confide.sealing.ohttp import request_info, response_keys, response_secret
 from confide.sealing.padding import PADDING_COMMENT
 from confide.wire.envelope import RequestHeader, envelope_digest
-from confide.wire.frames import MAX_PLAINTEXT, TAG_LENGTH, FrameReader, encode_frame
+from confide.wire.frames import MAX_PLAINTEXT, TAG_LENGTH, FrameReader, encode_varint
 from confide.wire.key_config import KeyConfig
 from confide.wire.suites import Suite
 
@@ -89,20 +90,33 @@ class SealedRequest:
         Raises:
             StreamClosed: Called a second time. Seal again instead.
         """
+        message = self._take()
+        return (head + ciphertext for head, ciphertext in self._frames(message))
+
+    def content(self) -> bytes:
+        """Return all sealed bytes at once, instead of `chunks`.
+
+        Raises:
+            StreamClosed: They were taken before. Seal again instead.
+        """
+        return b"".join(chain.from_iterable(self._frames(self._take())))
+
+    def _take(self) -> bytes:
         message, self._message = self._message, None
         if message is None:
             raise StreamClosed
-        return self._pieces(message)
+        return message
 
-    def _pieces(self, message: bytes) -> Iterator[bytes]:
-        piece = self._prefix
+    def _frames(self, message: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Yield what stands before a chunk, and the sealed chunk."""
+        head = self._prefix
         at = 0
         while len(message) - at > MAX_PLAINTEXT:
-            chunk = message[at : at + MAX_PLAINTEXT]
-            yield piece + encode_frame(self._sealer.seal(chunk))
-            piece = b""
+            ciphertext = self._sealer.seal(message[at : at + MAX_PLAINTEXT])
+            yield head + encode_varint(len(ciphertext)), ciphertext
+            head = b""
             at += MAX_PLAINTEXT
-        yield piece + encode_frame(self._sealer.seal(message[at:], final=True), final=True)
+        yield head + b"\x00", self._sealer.seal(message[at:], final=True)
 
 
 def seal_request(
@@ -126,8 +140,7 @@ def seal_request(
     header = RequestHeader(key_config.key_id, suite.kem_id, suite.kdf_id, suite.aead_id).encode()
     info = request_info(header, chunked=True)
     encapsulated_key, context = setup_sender(suite, key_config.public_key, info)
-    message = encode_request(request)
-    message += bytes(max(0, pad_to(len(message)) - len(message)))
+    message = encode_request(request, pad_to=pad_to)
     opener = ResponseOpener(context, encapsulated_key)
     return SealedRequest(header + encapsulated_key, context.into_chunks(), message), opener
 

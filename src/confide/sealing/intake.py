@@ -18,7 +18,7 @@ from confide.sealing.fields import too_large
 from confide.sealing.ohttp import request_info, response_secret
 from confide.sealing.padding import PaddingProfile, pad_request
 from confide.wire.envelope import HEADER_LENGTH, RequestHeader, envelope_digest, prefix_length
-from confide.wire.frames import FrameReader
+from confide.wire.frames import Frame, FrameReader
 from confide.wire.suites import XWING_SUITE, Suite
 
 __all__ = ["DecapsulationKey", "RequestOpener"]
@@ -46,10 +46,11 @@ class RequestOpener:
         "_error",
         "_find_key",
         "_header",
+        "_length",
         "_limit",
         "_max_body",
         "_max_fields",
-        "_message",
+        "_opened",
         "_prefix",
         "_private_key",
         "_profile",
@@ -80,7 +81,9 @@ class RequestOpener:
         self._context: RecipientContext | None = None
         self._chunks: ChunkOpener | None = None
         self._reader = FrameReader()
-        self._message = bytearray()
+        # Pieces, joined once at the end: a buffer that grows would move what it holds.
+        self._opened: list[bytes] = []
+        self._length = 0
         self._error: ConfideError | None = None
         self._sealer_made = False
 
@@ -156,7 +159,7 @@ class RequestOpener:
 
     def _fail(self, error: ConfideError) -> None:
         self._error = error
-        self._message = bytearray()
+        self._opened = []
 
     def _read_prefix(self, data: bytes) -> bytes:
         prefix = self._prefix
@@ -192,20 +195,22 @@ class RequestOpener:
 
     def _open(self, chunks: ChunkOpener, data: bytes) -> None:
         for frame in self._reader.feed(data):
-            if len(self._message) + len(frame.ciphertext) > self._limit:
-                raise too_large("body")
-            self._message += chunks.open(frame.ciphertext)
+            self._take(chunks, frame)
+
+    def _take(self, chunks: ChunkOpener, frame: Frame) -> None:
+        if self._length + len(frame.ciphertext) > self._limit:
+            raise too_large("body")
+        plaintext = chunks.open(frame.ciphertext, final=frame.final)
+        self._length += len(plaintext)
+        self._opened.append(plaintext)
 
     def _finish(self) -> bytes:
         chunks = self._chunks
         if chunks is None:
             raise StreamTruncated(0)
-        frame = self._reader.finish()
-        if len(self._message) + len(frame.ciphertext) > self._limit:
-            raise too_large("body")
-        self._message += chunks.open(frame.ciphertext, final=True)
+        self._take(chunks, self._reader.finish())
         chunks.finish()
-        message = bytes(self._message)
-        self._message = bytearray()
+        message = b"".join(self._opened)
+        self._opened = []
         self._chunks = None
         return message

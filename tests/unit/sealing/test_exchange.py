@@ -337,7 +337,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_kept():
     with pytest.raises(SealingError) as caught:
         opener.feed(stream)  # and not only at the end
     assert caught.value.code == "too-large"
-    assert len(opener._message) == 0
+    assert len(opener._opened) == 0
 
 
 def test_a_body_over_the_exact_limit_is_refused_and_can_be_answered_inside_the_seal():
