@@ -8,6 +8,7 @@ from typing import Protocol
 
 from confide.enclave.inference.answer import RoutedResponse
 from confide.enclave.inference.backend import ModelInfo, Operation
+from confide.enclave.inference.body import JSONBody
 from confide.errors import ModelNotAllowed
 from confide.wire.grants import Grant
 
@@ -27,7 +28,7 @@ class ModelRouter(Protocol):
         self,
         operation: Operation,
         model: str,
-        body: bytes,
+        body: JSONBody,
         fields: Mapping[str, object],
         stream: bool,
         isolation: bytes,

@@ -38,7 +38,7 @@ async def route_to_model(call: Call, operation: Operation, *, needs: str) -> Ans
     stream = body.fields.get("stream") is True
     try:
         routed = await call.router.route(
-            operation, model, body.raw, body.fields, stream, call.isolation
+            operation, model, body, body.fields, stream, call.isolation
         )
     except ModelNotFound:
         offered = [one.id for one in call.router.models() if call.grant.allows(operation, one.id)]

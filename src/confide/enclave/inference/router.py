@@ -165,7 +165,7 @@ class Router:
         self,
         operation: Operation,
         model: str,
-        body: bytes,
+        body: bytes | JSONBody,
         fields: Mapping[str, object],
         stream: bool,
         isolation: bytes,
@@ -178,7 +178,7 @@ class Router:
         Args:
             operation: What is asked.
             model: Name in the catalog.
-            body: The client's JSON object.
+            body: The client's JSON object, parsed by this package if it was parsed before.
             fields: The same, parsed by the caller; checked against `body`.
             stream: Whether the client asked for a stream.
             isolation: 32 secret bytes of the caller's domain.
@@ -190,7 +190,7 @@ class Router:
             ContextTooLong: The prompt does not fit.
         """
         entry = self._catalog.find(model, operation)
-        parsed = JSONBody(body)
+        parsed = body if isinstance(body, JSONBody) else JSONBody(body)
         if parsed.fields.keys() != fields.keys():
             raise InvalidRequest("the body is not what the caller took it for")
         prepared = prepare_request(
