@@ -5,6 +5,7 @@ Source: RFC 9292 (the message), RFC 9110 section 5.6.7 (its date).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -23,7 +24,15 @@ from confide.wire.grants import Grant
 
 __all__ = ["OpenedRequest", "date_of", "finish_opening", "single_header"]
 
-_DATE_FORMAT: Final = "%a, %d %b %Y %H:%M:%S GMT"  # IMF-fixdate
+_MONTHS: Final = (
+    *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
+    *("Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+)
+_IMF_FIXDATE: Final = re.compile(
+    r"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), "
+    rf"(\d\d) ({'|'.join(_MONTHS)}) (\d{{4}}) (\d\d):(\d\d):(\d\d) GMT",
+    re.ASCII,
+)
 
 
 @dataclass(frozen=True, repr=False)
@@ -79,8 +88,17 @@ def date_of(request: InnerRequest) -> int:
     Raises:
         ReplayError: It has none, two, or one in another form than HTTP's.
     """
+    found = _IMF_FIXDATE.fullmatch(single_header(request, b"date"))
+    if found is None:
+        raise _no_usable_date()
+    day, month, *rest = found.groups()
+    year, hour, minute, second = map(int, rest)
     try:
-        date = datetime.strptime(single_header(request, b"date"), _DATE_FORMAT)
+        date = datetime(year, _MONTHS.index(month) + 1, int(day), hour, minute, second, tzinfo=UTC)
     except ValueError:
-        raise ReplayError("the request has no usable date") from None
-    return int(date.replace(tzinfo=UTC).timestamp())
+        raise _no_usable_date() from None
+    return int(date.timestamp())
+
+
+def _no_usable_date() -> ReplayError:
+    return ReplayError("the request has no usable date")

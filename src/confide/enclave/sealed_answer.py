@@ -145,7 +145,10 @@ class SealedAnswer:
     async def _release(self, routed: RoutedResponse) -> None:
         """Give the backend up if it still runs, and account for what it did."""
         try:
-            await asyncio.wait_for(asyncio.shield(_close(routed)), _CLOSE_WITHIN_S)
+            if routed.outcome is None:
+                await asyncio.wait_for(asyncio.shield(_close(routed)), _CLOSE_WITHIN_S)
+            else:  # it ended, and its engine let go: there is nothing to wait for
+                await _close(routed)
         finally:
             self.close_line("cancelled", routed)
 
