@@ -4,8 +4,42 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
+
+from benchmarks.rig import RESULTS
 
 NAMES = ("sealing", "padding", "relay", "latency", "memory", "streams")
+
+
+def summarise() -> None:
+    """Write every committed result as one page."""
+    lines = ["# Results", "", "Written by `python -m benchmarks` from the files beside it.", ""]
+    for name in NAMES:
+        path = RESULTS / f"{name}.json"
+        if not path.exists():
+            continue
+        found = json.loads(path.read_text())
+        box = found["machine"]
+        lines += [
+            f"## {name}",
+            "",
+            f"`{found['command']}`, {found['rounds']} round(s), medians. {box['cpu']}, "
+            f"{box['cores']} cores, Python {box['python']}, load {box['load_1min_at_start']} "
+            "at the start.",
+            "",
+            "| figure | value | unit | target | |",
+            "| --- | ---: | --- | --- | --- |",
+        ]
+        for figure in found["figures"]:
+            sign = "<=" if figure["better"] == "lower" else ">="
+            target = "" if figure["target"] is None else f"{sign} {figure['target']:,g}"
+            met = {True: "met", False: "**missed**", None: ""}[figure["met"]]
+            value = (
+                f"{figure['value']:,.4g}" if figure["value"] < 1e4 else f"{figure['value']:,.0f}"
+            )
+            lines.append(f"| {figure['name']} | {value} | {figure['unit']} | {target} | {met} |")
+        lines += ["", *(f"- {note}" for note in found["notes"]), ""]
+    (RESULTS / "summary.md").write_text("\n".join(lines).rstrip("\n") + "\n")
 
 
 def main() -> int:
@@ -23,6 +57,8 @@ def main() -> int:
         if not chosen.quick:
             report.write()
         missed += sum(figure.met is False for figure in report.figures)
+    if not chosen.quick:
+        summarise()
     print(f"\n{missed} target(s) missed")
     return 0
 
