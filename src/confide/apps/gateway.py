@@ -92,7 +92,7 @@ def serve_gateway(settings: GatewaySettings) -> None:
     Raises:
         ConfigError: Settings, files or the address cannot be used.
     """
-    logs.configure(settings.log_level, sys.stderr)
+    logs.configure(settings.log_level, sys.stderr, batched=True)
     where = Listening(
         settings.host,
         settings.port,

@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from confide.errors import ConfigError
 from confide.gateway.app import MAX_HEADERS
-from confide.telemetry.logs import event
+from confide.telemetry.logs import event, flush
 
 __all__ = ["BoundedProtocol", "Listening", "listen", "make_server"]
 
@@ -181,6 +181,10 @@ class _Server(uvicorn.Server):
         for one in sockets or ():
             host, port = one.getsockname()[:2]
             event("listening", component="gateway", host=host, port=port)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        flush()  # uvicorn ends the process by the signal that stopped it; nothing runs after
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)

@@ -15,11 +15,16 @@ Records of other libraries (through the standard `logging` module) are reduced t
 logger's name, the place in the code and the exception's class: their messages may quote
 what a peer sent. Nothing is written before `configure` is called.
 
+A process that writes a line per request can ask for batches: lines below `warning` then wait up
+to 50 ms and are written together by a thread. `flush` and the end of the process write what
+waits; a warning or an error is written at once, with everything before it.
+
 Source: docs/security/metadata.md.
 """
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
 import re
@@ -28,7 +33,7 @@ import time
 from collections.abc import Callable
 from typing import Final, Literal, TextIO, TypeAlias
 
-__all__ = ["FIELDS", "REFUSED", "configure", "dropped_total", "enabled", "event"]
+__all__ = ["FIELDS", "REFUSED", "configure", "dropped_total", "enabled", "event", "flush"]
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
 
@@ -68,6 +73,12 @@ _WORD: Final = re.compile(r"[\x21-\x7e]{0,128}", re.ASCII)
 _SECRET: Final = re.compile(r"ck_[0-9A-Za-z]{16}|sk-[0-9A-Za-z_-]{12}|eyJ[0-9A-Za-z_-]{12}")
 
 
+_BATCH_S: Final = 0.05
+_MAX_WAITING: Final = 1000  # lines; then whoever brings the next one writes them all
+_MAX_KNOWN: Final = 1024
+_ID_LENGTH: Final = 32
+
+
 class _Sink:
     """Where lines go. One per process; silent until configured."""
 
@@ -75,11 +86,57 @@ class _Sink:
         self.stream: TextIO | None = None
         self.threshold = 100
         self.dropped = 0
-        self.lock = threading.Lock()
+        self.lock = threading.Lock()  # guards `waiting` and `dropped`; never held while writing
+        self.writing = threading.Lock()  # held while writing, so that lines stay in order
         self.now: Callable[[], float] | None = None
+        self.batched = False
+        self.waiting: list[str] = []
+        self.due = threading.Event()
+        self.thread: threading.Thread | None = None
+
+    def put(self, line: str, *, urgent: bool) -> None:
+        """Write a line, now or with the next batch."""
+        with self.lock:
+            self.waiting.append(line)
+            count = len(self.waiting)
+        if not self.batched or urgent or count >= _MAX_WAITING:
+            self.flush()
+        elif count == 1:
+            self.due.set()
+
+    def flush(self) -> None:
+        """Write every line that waits."""
+        with self.writing:
+            with self.lock:
+                lines, self.waiting = self.waiting, []
+            if not lines or self.stream is None:
+                return
+            try:
+                self.stream.write("".join(lines))
+                self.stream.flush()
+            except (OSError, ValueError):  # closed pipe, full disk, closed file
+                with self.lock:
+                    self.dropped += len(lines)
+
+    def batch(self) -> None:
+        """Write together from now on."""
+        self.batched = True
+        if self.thread is None:
+            self.thread = threading.Thread(target=self._run, name="log", daemon=True)
+            self.thread.start()
+            atexit.register(self.flush)
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while True:
+            self.due.wait()
+            self.due.clear()
+            pause.wait(_BATCH_S)
+            self.flush()
 
 
 _sink = _Sink()
+_known: dict[str, str] = {}  # words that were found harmless, as JSON
 
 
 def configure(
@@ -87,6 +144,7 @@ def configure(
     stream: TextIO | None = None,
     *,
     now: Callable[[], float] = time.time,  # noqa: TID251  a line's own timestamp decides nothing
+    batched: bool = False,
 ) -> None:
     """Start writing events, and reduce other libraries' records to the same form.
 
@@ -97,14 +155,19 @@ def configure(
         level: The lowest level to write.
         stream: Where lines go. None silences everything again.
         now: Unix time in seconds, for the `ts` field.
+        batched: Whether lines below `warning` may wait up to 50 ms to be written together.
 
     Raises:
         ValueError: The level is not one of debug, info, warning, error.
     """
     if level not in _LEVELS:
         raise ValueError(f"level must be one of {', '.join(_LEVELS)}, not {level!r}")
+    _sink.flush()
     _sink.stream = stream
     _sink.now = now
+    _sink.batched = False
+    if batched:
+        _sink.batch()
     _sink.threshold = _LEVELS[level] if stream is not None else 100
     root = logging.getLogger()
     for handler in [h for h in root.handlers if isinstance(h, _LibraryHandler)]:
@@ -136,34 +199,52 @@ def event(name: str, /, *, level: Level = "info", **fields: object) -> None:
     """
     if _LEVELS[level] < _sink.threshold:
         return
-    stream, now = _sink.stream, _sink.now
-    if stream is None or now is None:
+    now = _sink.now
+    if _sink.stream is None or now is None:
         return
-    line: dict[str, object] = {"ts": round(now(), 3), "level": level, "event": _value(name)}
+    parts = [f'{{"ts":{round(now(), 3)},"level":"{level}","event":{_value(name)}']
     for key, value in fields.items():
         if key in FIELDS:
-            line[key] = _value(value)
+            parts.append(f',"{key}":{_value(value)}')
         else:
             _count_dropped()
-    text = json.dumps(line, separators=(",", ":")) + "\n"
-    with _sink.lock:
-        try:
-            stream.write(text)
-            stream.flush()
-        except (OSError, ValueError):  # closed pipe, full disk, closed file
-            _sink.dropped += 1
+    parts.append("}\n")
+    _sink.put("".join(parts), urgent=_LEVELS[level] >= _LEVELS["warning"])
 
 
-def _value(value: object) -> object:
-    """Return the value if it cannot be content, `REFUSED` otherwise."""
-    if value is None or isinstance(value, bool | int):
-        return value
-    if isinstance(value, float):
-        return round(value, 6) if value == value and abs(value) != float("inf") else None
-    if isinstance(value, str) and _WORD.fullmatch(value) and not _SECRET.search(value):
+def flush() -> None:
+    """Write every line that waits for its batch."""
+    _sink.flush()
+
+
+def _value(value: object) -> str:
+    """Return the value as JSON if it cannot be content, `REFUSED` otherwise."""
+    if type(value) is int:
         return str(value)
+    if type(value) is str:
+        return _known.get(value) or _word(value)
+    if value is None or isinstance(value, bool | int):
+        return json.dumps(value)
+    if isinstance(value, float):
+        finite = value == value and abs(value) != float("inf")
+        return json.dumps(round(value, 6) if finite else None)
+    return _word(str(value)) if isinstance(value, str) else _refused()
+
+
+def _word(value: str) -> str:
+    if len(value) == _ID_LENGTH and value.isalnum() and value.isascii() and "eyJ" not in value:
+        return f'"{value}"'  # an id; there are too many to remember
+    if not _WORD.fullmatch(value) or _SECRET.search(value):
+        return _refused()
+    text = json.dumps(value)
+    if len(_known) < _MAX_KNOWN:
+        _known[value] = text
+    return text
+
+
+def _refused() -> str:
     _count_dropped()
-    return REFUSED
+    return json.dumps(REFUSED)
 
 
 def _count_dropped() -> None:

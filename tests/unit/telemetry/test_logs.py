@@ -3,6 +3,9 @@
 import io
 import json
 import logging
+import subprocess
+import sys
+import threading
 
 import pytest
 
@@ -130,3 +133,69 @@ def test_a_closed_stream_is_given_up_on_without_an_error():
 def test_an_unknown_level_is_refused():
     with pytest.raises(ValueError):
         logs.configure("loud", None)  # type: ignore[arg-type]
+
+
+class Pipe(io.StringIO):
+    """A stream that says when something was written."""
+
+    def __init__(self):
+        super().__init__()
+        self.writes = 0
+        self.written = threading.Event()
+
+    def write(self, text):
+        self.writes += 1
+        super().write(text)
+        self.written.set()
+        return len(text)
+
+
+@pytest.fixture
+def pipe():
+    stream = Pipe()
+    logs.configure("info", stream, batched=True)
+    yield stream
+    logs.configure("info", None)
+
+
+def test_batched_lines_are_written_together_in_order_and_soon(pipe):
+    for number in range(100):
+        logs.event("x", seq=number)
+    assert pipe.written.wait(5)
+    logs.flush()
+    assert [json.loads(line)["seq"] for line in pipe.getvalue().splitlines()] == list(range(100))
+    assert pipe.writes < 100
+
+
+def test_an_error_is_written_at_once_after_everything_before_it(pipe):
+    logs.event("before")
+    logs.event("bad", level="error")
+    assert [json.loads(line)["event"] for line in pipe.getvalue().splitlines()] == ["before", "bad"]
+
+
+def test_lines_that_wait_are_bounded(pipe):
+    for number in range(1000):
+        logs.event("x", seq=number)
+    assert len(pipe.getvalue().splitlines()) >= 1000
+
+
+def test_another_stream_does_not_take_the_lines_that_wait(pipe):
+    logs.event("x")
+    logs.configure("info", None)
+    assert len(pipe.getvalue().splitlines()) == 1
+
+
+def test_the_end_of_the_process_writes_what_waits():
+    program = (
+        "import sys; from confide.telemetry import logs;"
+        "logs.configure('info', sys.stderr, batched=True); logs.event('last')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert json.loads(done.stderr)["event"] == "last"
+
+
+def test_a_value_with_quotes_stays_one_json_string(lines):
+    logs.event("x", reason='a"b\\c', request_id="f" * 32)
+    logs.event("x", reason='a"b\\c', request_id="eyJ" + "f" * 29)
+    assert [line["reason"] for line in lines()] == ['a"b\\c'] * 2
+    assert [line["request_id"] for line in lines()] == ["f" * 32, logs.REFUSED]
