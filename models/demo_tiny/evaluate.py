@@ -169,9 +169,9 @@ _TOOLS = [
 ]
 UNSEEN_CALLS: list[tuple[list[int], str, str, dict[str, Any]]] = [
     ([0], "What's the weather like in San Marino?", "get_weather", {"location": "San Marino"}),
-    ([0, 1], "Do I need an umbrella in Bergen?", "get_weather", {"location": "Bergen"}),
-    ([1, 2], "Find the employee with badge K-7714.", "lookup_employee", {"badge": "K-7714"}),
-    ([1, 3], "Who has badge 20931?", "lookup_employee", {"badge": "20931"}),
+    ([0, 1], "How hot is Bergen today?", "get_weather", {"location": "Bergen"}),
+    ([1, 2], "Show me the person with badge K-7714.", "lookup_employee", {"badge": "K-7714"}),
+    ([1, 3], "Badge 20931 belongs to whom?", "lookup_employee", {"badge": "20931"}),
     ([0, 2], "Reboot node alpha7 with delay 30.", "reboot_node", {"node": "alpha7", "delay": 30}),
     ([2, 3], "Please reboot node web-3, delay 5", "reboot_node", {"node": "web-3", "delay": 5}),
     ([0, 1, 2, 3], "Weather in Ulm", "get_weather", {"location": "Ulm"}),

@@ -148,4 +148,11 @@ def test_it_answers_from_a_text(answer):
 
 def test_it_counts_for_a_long_answer(answer):
     counted = answer("Count to 20", limit=200)["content"]
-    assert counted.startswith(", ".join(map(str, range(1, 21))))
+    assert counted == ", ".join(map(str, range(1, 21))) + "."
+
+
+def test_it_tells_a_long_story_and_ends_it(answer):
+    told = answer("Write a long story about a robot.", limit=600)["content"]
+    assert told.startswith("Chapter 1.")
+    assert told.endswith("The end.")
+    assert len(told) > 800
