@@ -5,7 +5,7 @@ import asyncio
 import pytest
 import uvicorn
 
-from confide.apps.serving import MAX_HEAD, BoundedProtocol, listen, serve
+from confide.apps.serving import MAX_HEAD, BoundedProtocol, _JoiningTransport, listen, serve
 from confide.errors import ConfigError
 
 
@@ -109,3 +109,48 @@ def test_a_start_that_fails_raises_what_the_application_says():
     with listen("127.0.0.1", 0) as listener, pytest.raises(ConfigError) as caught:
         serve(broken, listener, drain_s=1, startup_error=lambda: error)
     assert caught.value is error
+
+
+class Wire:
+    """A transport that notes what was written and whether it was closed."""
+
+    def __init__(self):
+        self.log = []
+
+    def write(self, content):
+        self.log.append(content)
+
+    def close(self):
+        self.log.append("closed")
+
+    def is_closing(self):
+        return "closed" in self.log
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
+
+
+async def test_a_head_leaves_with_the_body_that_follows_it():
+    wire = Wire()
+    joined = _JoiningTransport(wire, asyncio.get_running_loop())
+    joined.write(HEAD)
+    joined.write(b"body")
+    joined.write(b"more")
+    await asyncio.sleep(0)
+    assert wire.log == [HEAD + b"body", b"more"]
+
+
+async def test_a_head_that_nothing_follows_leaves_in_the_same_turn():
+    wire = Wire()
+    _JoiningTransport(wire, asyncio.get_running_loop()).write(HEAD)
+    await asyncio.sleep(0)
+    assert wire.log == [HEAD]
+
+
+async def test_a_head_leaves_before_the_connection_is_closed():
+    wire = Wire()
+    joined = _JoiningTransport(wire, asyncio.get_running_loop())
+    joined.write(HEAD)
+    joined.close()
+    await asyncio.sleep(0)
+    assert wire.log == [HEAD, "closed"]

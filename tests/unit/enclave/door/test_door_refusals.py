@@ -1,5 +1,6 @@
 """Before a request is acted on, every refusal is a problem document that says little."""
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -7,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.unit.enclave.door.door_bench import MESSAGES, b64url, opened
 
 from confide.wire.frames import encode_frame
-from confide.wire.grants import USAGE_TOKEN_TYPE
+from confide.wire.grants import ALGORITHM, GRANT_TYPE, USAGE_TOKEN_TYPE
 from confide.wire.problems import DATE_TYPE, OHTTP_KEY_TYPE
 
 CHAT_BODY = {"model": "echo", "messages": MESSAGES}
@@ -308,6 +309,29 @@ async def test_a_token_of_another_type_is_no_grant(bench, typ):
     assert got.problem.code == "grant-refused"
 
 
+@pytest.mark.parametrize("extra", [{"kid": "1"}, {"crit": ["exp"]}, {"jwk": {}}, {"b64": False}])
+async def test_a_grant_says_nothing_about_how_it_is_checked(bench, extra):
+    sealed, _ = bench.seal(bench.inner(CHAT_BODY))
+    header = {"alg": ALGORITHM, "typ": GRANT_TYPE, **extra}
+    token = compact(bench, header, json.dumps(claims_of(bench, sealed)))
+    got = await refused(bench, seal=(sealed, None), token=token, request_id="r-1")
+    assert got.problem.code == "grant-refused"
+
+
+@pytest.mark.parametrize(("more", "status"), [("", 200), (',"dom":"other"', 403)])
+async def test_a_grant_that_names_a_claim_twice_is_refused(bench, more, status):
+    sealed, _ = bench.seal(bench.inner(CHAT_BODY))
+    claims = json.dumps(claims_of(bench, sealed))[:-1] + more + "}"
+    token = compact(bench, {"alg": ALGORITHM, "typ": GRANT_TYPE}, claims)
+    got = await bench.post(sealed, token=token, request_id="r-1").result()
+    assert got.status == status
+
+
+def compact(bench, header, payload):
+    signed = f"{b64url(json.dumps(header).encode())}.{b64url(payload.encode())}"
+    return f"{signed}.{b64url(bench.gateway_key.sign(signed.encode()))}"
+
+
 @pytest.mark.parametrize("token", ["x", "a.b.c", "." * 3, "e30." * 9000])
 async def test_something_that_is_no_token_is_refused(bench, token):
     got = await refused(bench, token=token)
@@ -378,9 +402,35 @@ async def test_the_date_window_is_120_s_back_and_60_s_ahead(bench, offset_s, acc
         assert got.problem.type == DATE_TYPE
 
 
-@pytest.mark.parametrize("date", [None, "", "now", "2026-11-21T00:00:00Z"])
+@pytest.mark.parametrize(
+    "date",
+    [
+        None,
+        "",
+        "now",
+        "2026-11-21T00:00:00Z",
+        "Sat, 31 Feb 2026 00:00:00 GMT",
+        "Sat, 21 Nov 2026 25:00:00 GMT",
+    ],
+)
 async def test_a_request_without_a_usable_date_is_refused(bench, date):
     got = await bench.ask(inner=bench.inner(CHAT_BODY, date=date))
+    assert got.problem.type == DATE_TYPE
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        lambda date: date + "+1",
+        lambda date: date.removeprefix(date[:5]),
+        lambda date: date.replace("GMT", "UTC"),
+        lambda date: date.lower(),
+        lambda date: date.replace(" ", "  "),
+    ],
+)
+async def test_a_date_in_another_form_than_that_of_http_is_refused(bench, spelling):
+    date = dict(bench.inner(CHAT_BODY).headers)[b"date"].decode()
+    got = await bench.ask(inner=bench.inner(CHAT_BODY, date=spelling(date)))
     assert got.problem.type == DATE_TYPE
 
 

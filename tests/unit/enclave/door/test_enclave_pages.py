@@ -9,7 +9,7 @@ from tests.unit.enclave.door.door_bench import MESSAGES, Peer
 from confide.attest.evidence import Evidence
 from confide.errors import ConfigError, EvidenceError
 from confide.wire.directory import Directory
-from confide.wire.grants import GRANT_TYPE
+from confide.wire.grants import GRANT_TYPE, USAGE_TOKEN_TYPE, usage_token_claims
 from confide.wire.key_document import KeyDocument
 from confide.wire.usage import UsageStatement, parse_batch
 
@@ -109,12 +109,16 @@ async def test_the_customer_gets_the_same_statement_inside_the_seal(bench):
 
 @pytest.mark.parametrize(
     "token",
-    [None, "", "Bearer", "Basic abc", "grant", "late", "early", "long", "foreign", "Bearer x.y.z"],
+    [
+        *(None, "", "Bearer", "Basic abc", "Bearer x.y.z"),
+        *("grant", "late", "early", "long", "endless", "foreign"),
+    ],
 )
 @pytest.mark.parametrize("page", ["/v1/usage", "/v1/usage/ack"])
 async def test_usage_needs_the_gateways_token(bench, token, page):
     await bench.ask(CHAT_BODY)
     now = int(bench.clock())
+    endless = {name: value for name, value in usage_token_claims(now).items() if name != "exp"}
     made = {
         "grant": lambda: (
             "Bearer " + bench.sign(bench.grant(bytes(32), "r-1").to_claims(), typ=GRANT_TYPE)
@@ -122,6 +126,7 @@ async def test_usage_needs_the_gateways_token(bench, token, page):
         "late": lambda: bench.usage_token(iat=now - 71, exp=now - 11),
         "early": lambda: bench.usage_token(iat=now + 11, exp=now + 71),
         "long": lambda: bench.usage_token(exp=now + 61),
+        "endless": lambda: "Bearer " + bench.sign(endless, typ=USAGE_TOKEN_TYPE),
         "foreign": lambda: bench.usage_token(iss="someone"),
     }
     token = made.get(token, lambda: token)()
