@@ -37,12 +37,15 @@ from confide.wire.media_types import DIRECTORY, EVIDENCE, PROBLEM
 from confide.wire.metadata import REQUEST_ID_HEADER
 from confide.wire.problems import problem_for
 
-__all__ = ["MAX_HEADERS", "GatewayApp", "Parts"]
+__all__ = ["LINE", "MAX_HEADERS", "GatewayApp", "Parts"]
 
 _AnswerT = TypeVar("_AnswerT")
 
 #: Longest outer header section, in bytes.
 MAX_HEADERS: Final = 64 * 1024
+
+#: ASGI extension under which the server shows the caller's connection (`relay.Line`).
+LINE: Final = "confide.line"
 
 _SEALED_PATH: Final = "/v1/sealed"
 _KEYS_PATH: Final = "/.well-known/confide/keys"
@@ -89,7 +92,8 @@ class GatewayApp:
                 raise GatewayError("the headers are too long", status=431, code="headers-too-large")
             if scope["path"] == _SEALED_PATH:
                 _only(scope, "POST")
-                await self.parts.sealed(headers, receive, send, request_id)
+                line = scope.get("extensions", {}).get(LINE, {}).get("line")
+                await self.parts.sealed(headers, receive, send, request_id, line)
             else:
                 kind, content = await _unless_gone(receive, self._look_up(scope, headers))
                 await _answer(

@@ -4,8 +4,9 @@ Bytes go on as they come, in both directions at once, and each side waits for th
 most `HIGH_WATER` bytes per direction stay here. The only bytes that are looked at are the clear
 prefix (header and encapsulated key), because the grant names its digest.
 
-While the answer is under way a second task reads from the caller: first the rest of the body,
-then nothing, until the caller goes. When it goes, the enclave's connection is aborted at once,
+While the answer is under way somebody watches the caller: a second task that reads the rest of
+the body and then waits, or, if the body is here already, the server's connection itself (`Line`),
+which costs a request no task. When the caller goes, the enclave's connection is aborted at once,
 before the first byte of the answer as well as in the middle.
 
 If the enclave dies in the middle of an answer, the caller's connection is cut too, so that
@@ -16,14 +17,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final, TypeAlias
+from functools import lru_cache
+from typing import Any, Final, Protocol, TypeAlias
 
 from confide.errors import GatewayError, RequestTooLarge, StreamError, TransportError
 from confide.gateway.upstream import Exchange, Headers, Upstream
 from confide.wire.envelope import HEADER_LENGTH, RequestHeader, prefix_length
 from confide.wire.metadata import RESPONSE_HEADERS
 
-__all__ = ["CallerGone", "Message", "Receive", "Relay", "Send", "Upload", "wait_until_gone"]
+__all__ = ["CallerGone", "Line", "Message", "Receive", "Relay", "Send", "Upload", "wait_until_gone"]
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -39,6 +41,16 @@ class CallerGone(Exception):
     """The caller closed its connection."""
 
 
+class Line(Protocol):
+    """What a server can tell of a caller's connection without being waited for."""
+
+    def arrived(self) -> bool:
+        """Whether `receive` would return at once."""
+
+    def watch(self, on_lost: Callable[[], None] | None) -> bool:
+        """Call back when the connection is lost (None: no more); False if it is already."""
+
+
 async def wait_until_gone(receive: Receive) -> None:
     """Wait until the caller closes its connection; a body that still comes is dropped."""
     while (await receive())["type"] != "http.disconnect":
@@ -50,16 +62,24 @@ class Upload:
 
     Attributes:
         length: What content-length said, or None.
+        line: The caller's connection, if the server shows it.
         count: Bytes received so far.
         complete: Whether all of it was received.
     """
 
-    __slots__ = ("_idle_s", "_max", "_receive", "complete", "count", "held", "length")
+    __slots__ = ("_idle_s", "_max", "_receive", "complete", "count", "held", "length", "line")
 
     def __init__(
-        self, receive: Receive, *, length: int | None, max_bytes: int, idle_s: float
+        self,
+        receive: Receive,
+        *,
+        length: int | None,
+        max_bytes: int,
+        idle_s: float,
+        line: Line | None = None,
     ) -> None:
         self._receive = receive
+        self.line = line
         self._max = max_bytes
         self._idle_s = idle_s
         self.length = length
@@ -81,7 +101,7 @@ class Upload:
             KeyConfigError: The header names a KEM that does not exist here.
         """
         await self._hold(HEADER_LENGTH)
-        length = prefix_length(RequestHeader.parse(self.held[:HEADER_LENGTH]))
+        length = _prefix_length(self.held[:HEADER_LENGTH])
         await self._hold(length)
         return self.held[:length]
 
@@ -98,13 +118,10 @@ class Upload:
             RequestTooLarge: More than the maximum.
             GatewayError: 408, the caller stopped sending.
         """
-        try:
-            async with asyncio.timeout(self._idle_s):
-                message = await self._receive()
-        except TimeoutError:
-            raise GatewayError(
-                "the request body stopped coming", status=408, code="request-timeout"
-            ) from None
+        if self.line is not None and self.line.arrived():
+            message = await self._receive()  # no timer for what is here
+        else:
+            message = await self._next()
         if message["type"] == "http.disconnect":
             raise CallerGone
         content: bytes = message.get("body", b"")
@@ -118,11 +135,26 @@ class Upload:
         """Wait until the caller closes its connection."""
         await wait_until_gone(self._receive)
 
+    async def _next(self) -> Message:
+        try:
+            async with asyncio.timeout(self._idle_s):
+                return await self._receive()
+        except TimeoutError:
+            raise GatewayError(
+                "the request body stopped coming", status=408, code="request-timeout"
+            ) from None
+
     async def _hold(self, count: int) -> None:
         while len(self.held) < count:
             if self.complete:
                 raise StreamError("the sealed request is cut short")
-            self.held += await self.piece()
+            piece = await self.piece()
+            self.held = self.held + piece if self.held else piece
+
+
+@lru_cache(maxsize=64)
+def _prefix_length(header: bytes) -> int:
+    return prefix_length(RequestHeader.parse(header))
 
 
 class Relay:
@@ -164,8 +196,12 @@ class Relay:
             b"POST", target, headers, self._upload.take(), length=self._upload.length
         )
         self._task = asyncio.current_task()
-        side = asyncio.ensure_future(self._from_caller(exchange))
+        side: asyncio.Future[None] | None = None
+        if not self._watch():
+            side = asyncio.ensure_future(self._from_caller(exchange))
         try:
+            if side is None:
+                await exchange.end()
             await self._to_caller(exchange, own, side)
         except asyncio.CancelledError:
             if self._cause is None:
@@ -176,8 +212,23 @@ class Relay:
                 raise
             self.outcome = "failed"
         finally:
-            side.cancel()
+            self._unwatch(side)
             exchange.close()
+
+    def _watch(self) -> bool:
+        line = self._upload.line
+        return self._upload.complete and line is not None and line.watch(self._lost)
+
+    def _unwatch(self, side: asyncio.Future[None] | None) -> None:
+        if side is not None:
+            side.cancel()
+        elif self._upload.line is not None:
+            self._upload.line.watch(None)
+
+    def _lost(self) -> None:
+        self._cause = CallerGone()
+        if self._task is not None:
+            self._task.cancel()
 
     async def _from_caller(self, exchange: Exchange) -> None:
         upload = self._upload
@@ -196,7 +247,7 @@ class Relay:
             self._task.cancel()
 
     async def _to_caller(
-        self, exchange: Exchange, own: Headers, side: asyncio.Future[None]
+        self, exchange: Exchange, own: Headers, side: asyncio.Future[None] | None
     ) -> None:
         await exchange.head()
         headers = [pair for pair in exchange.headers if pair[0] in _PASSED]
@@ -211,7 +262,7 @@ class Relay:
             more = bool(content) and not exchange.complete
             if not more:
                 # From here on the server reports our own end as a disconnect.
-                side.cancel()
+                self._unwatch(side)
                 self.outcome = "complete" if status < 400 else "refused"
             await send({"type": "http.response.body", "body": content, "more_body": more})
 

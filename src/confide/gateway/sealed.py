@@ -28,7 +28,7 @@ from confide.gateway.grants import GrantSigner
 from confide.gateway.instruments import Instruments
 from confide.gateway.ledger import Ledger, RequestRow
 from confide.gateway.registry import Enclave, Registry
-from confide.gateway.relay import CallerGone, Receive, Relay, Send, Upload
+from confide.gateway.relay import CallerGone, Line, Receive, Relay, Send, Upload
 from confide.gateway.routing import pick
 from confide.telemetry.logs import enabled, event
 from confide.wire.envelope import envelope_digest
@@ -131,9 +131,21 @@ class SealedRoute:
         self._idle_s = idle_s
 
     async def __call__(
-        self, headers: list[tuple[bytes, bytes]], receive: Receive, send: Send, request_id: str
+        self,
+        headers: list[tuple[bytes, bytes]],
+        receive: Receive,
+        send: Send,
+        request_id: str,
+        line: Line | None = None,
     ) -> None:
         """Answer one request.
+
+        Args:
+            headers: Of the request, names in lower case.
+            receive: As in ASGI.
+            send: As in ASGI.
+            request_id: For the enclave, the caller and the ledger.
+            line: The caller's connection, if the server shows it.
 
         Raises:
             GatewayError: Refused before the enclave answered.
@@ -152,15 +164,21 @@ class SealedRoute:
         self._admission.admit(caller)
         self._instruments.streams.inc()
         try:
-            await self._relay(caller, head, receive, send, request_id)
+            upload = Upload(
+                receive,
+                length=head.length,
+                max_bytes=self._max_bytes,
+                idle_s=self._idle_s,
+                line=line,
+            )
+            await self._relay(caller, head, upload, send, request_id)
         finally:
             caller.limiter.release()
             self._instruments.streams.dec()
 
     async def _relay(
-        self, caller: Caller, head: Head, receive: Receive, send: Send, request_id: str
+        self, caller: Caller, head: Head, upload: Upload, send: Send, request_id: str
     ) -> None:
-        upload = Upload(receive, length=head.length, max_bytes=self._max_bytes, idle_s=self._idle_s)
         try:
             prefix = await upload.prefix()
         except CallerGone:

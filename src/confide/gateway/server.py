@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from confide.errors import ConfigError
-from confide.gateway.app import MAX_HEADERS
+from confide.gateway.app import LINE, MAX_HEADERS
 from confide.telemetry.logs import event, flush
 
 __all__ = ["BoundedProtocol", "Listening", "listen", "make_server"]
@@ -68,12 +69,34 @@ class JoiningTransport:
             self._transport.write(head)
 
 
+class CallerLine:
+    """A caller's connection as one request sees it; implements `confide.gateway.relay.Line`."""
+
+    __slots__ = ("_cycle", "_protocol")
+
+    def __init__(self, protocol: BoundedProtocol, cycle: RequestResponseCycle) -> None:
+        self._protocol = protocol
+        self._cycle = cycle
+
+    def arrived(self) -> bool:
+        """Whether `receive` would return at once."""
+        cycle = self._cycle
+        return bool(cycle.body) or not cycle.more_body or cycle.disconnected
+
+    def watch(self, on_lost: Callable[[], None] | None) -> bool:
+        """Call back when the connection is lost (None: no more); False if it is already."""
+        self._protocol.on_lost = on_lost  # one request of a connection is served at a time
+        return not self._protocol.lost
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's protocol with a bound on the size and duration of headers."""
 
     _in_head = True
     _head_bytes = 0
     _deadline: asyncio.TimerHandle | None = None
+    on_lost: Callable[[], None] | None = None
+    lost = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start with a transport that joins writes."""
@@ -102,11 +125,16 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_head = False
         self._stop_clock()
         super().on_headers_complete()
+        cycle = self.cycle
+        cycle.scope["extensions"] = {LINE: {"line": CallerLine(self, cycle)}}
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clock."""
+        """Stop the clock; tell the request that is being served."""
         self._stop_clock()
         super().connection_lost(exc)
+        self.lost = True
+        if self.on_lost is not None:
+            self.on_lost()
 
     def _stop_clock(self) -> None:
         if self._deadline is not None:
