@@ -28,8 +28,8 @@ OK, NOTE, FAILED = "ok", "note", "failed"
 
 EXTRAS = {
     "proxy": ("starlette", "uvicorn"),
-    "gateway": ("aiohttp", "alembic", "jwt", "sqlalchemy"),
-    "enclave": ("starlette", "uvicorn", "aiohttp", "jwt"),
+    "gateway": ("alembic", "sqlalchemy"),
+    "enclave": ("starlette", "uvicorn", "aiohttp"),
     "llamacpp": ("xllamacpp",),
 }
 """Extra to the modules that it brings and that confide imports."""
