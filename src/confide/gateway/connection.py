@@ -13,6 +13,7 @@ from typing import Final, cast
 import httptools
 
 from confide.errors import TransportError
+from confide.gateway.outbox import outbox
 
 __all__ = ["HIGH_WATER", "Connection", "OpenExchange"]
 
@@ -148,6 +149,8 @@ class Connection(asyncio.Protocol):
         self._reading = True
         self._writable: asyncio.Future[None] | None = None
         self._blocked = False
+        self._outbox = outbox(loop)
+        self._unsent = b""  # the head and what came with it, until the end of this turn
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Bound what may wait in the write buffer."""
@@ -155,14 +158,22 @@ class Connection(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=HIGH_WATER)
 
     def begin(self, exchange: OpenExchange, head: bytes) -> None:
-        """Start an exchange by writing its head."""
+        """Start an exchange by writing its head at the end of this turn of the loop."""
         self.exchange = exchange
         self.since = self.loop.time()
-        self.transport.write(head)
+        self._unsent = head
+        self._outbox.add(self._send)
+
+    def _send(self) -> None:
+        head, self._unsent = self._unsent, b""
+        if head and not self.transport.is_closing():
+            self.transport.write(head)
 
     async def write(self, content: bytes) -> None:
         """Write, then wait until the enclave reads, answers or goes away."""
         self.since = self.loop.time()
+        if self._unsent:
+            self._send()
         self.transport.write(content)
         exchange = self.exchange
         while (
@@ -183,6 +194,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self, reason: str) -> None:
         """Fail the exchange and drop the connection at once."""
+        self._unsent = b""
         self._fail(reason)
         self.transport.abort()
 
