@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from itertools import chain
 from math import ceil
 from typing import Any, Final, TypeVar
 
@@ -88,7 +89,7 @@ class GatewayApp:
         request_id = new_request_id(self.parts.now)
         headers: list[tuple[bytes, bytes]] = scope["headers"]
         try:
-            if sum(len(name) + len(value) for name, value in headers) > MAX_HEADERS:
+            if sum(map(len, chain.from_iterable(headers))) > MAX_HEADERS:
                 raise GatewayError("the headers are too long", status=431, code="headers-too-large")
             if scope["path"] == _SEALED_PATH:
                 _only(scope, "POST")

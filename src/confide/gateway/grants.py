@@ -8,8 +8,8 @@ with PyJWT, as the enclave does.
 
 from __future__ import annotations
 
-import base64
 import json
+from binascii import b2a_base64
 from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -94,8 +94,10 @@ def _json(members: dict[str, Any]) -> bytes:
 
 
 def _b64url(content: bytes) -> bytes:
-    return base64.urlsafe_b64encode(content).rstrip(b"=")
+    # What base64.urlsafe_b64encode does, in half the time.
+    return b2a_base64(content, newline=False).translate(_URL_SAFE).rstrip(b"=")
 
 
+_URL_SAFE: Final = bytes.maketrans(b"+/", b"-_")
 _GRANT_HEADER: Final = _b64url(_json({"alg": ALGORITHM, "typ": GRANT_TYPE}))
 _USAGE_HEADER: Final = _b64url(_json({"alg": ALGORITHM, "typ": USAGE_TOKEN_TYPE}))

@@ -90,14 +90,14 @@ class Enclave:
         self.failures = 0
         self.refreshing: asyncio.Task[None] | None = None
         self.refreshed = -1.0  # loop time of the last refresh that a request caused
-        self._documents: OrderedDict[str, KeyDocument] = OrderedDict()
+        self._documents: OrderedDict[str, tuple[frozenset[int], int]] = OrderedDict()
         self._answered = asyncio.Event()
         self._due = asyncio.Event()
 
     def holds(self, document: str, key_id: int, now: float) -> bool:
         """Whether a document (hexadecimal SHA-256) is this enclave's and lists the key id."""
         known = self._documents.get(document)
-        return known is not None and key_id in _key_ids(known) and now < known.not_after + _GRACE_S
+        return known is not None and key_id in known[0] and now < known[1] + _GRACE_S
 
     def knows(self, document: str) -> bool:
         """Whether a document was served by this enclave in this boot."""
@@ -117,7 +117,7 @@ class Enclave:
         if self.document is not None and self.document.boot_id != document.boot_id:
             self._documents.clear()  # its old keys died with the old process
             self.upstream.drop_idle()
-        self._documents[document.sha256_hex] = document
+        self._documents[document.sha256_hex] = (_key_ids(document), document.not_after)
         while len(self._documents) > _MAX_DOCUMENTS:
             self._documents.popitem(last=False)
         self.replica, self.document = replica, document

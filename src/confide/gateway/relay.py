@@ -152,7 +152,7 @@ class Upload:
             self.held = self.held + piece if self.held else piece
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=64)  # one entry per key and suite
 def _prefix_length(header: bytes) -> int:
     return prefix_length(RequestHeader.parse(header))
 

@@ -108,14 +108,15 @@ class EnclaveUpstream:
             NoEnclaveAvailable: No connection could be made; nothing was sent.
         """
         connection = self._pooled() or await self._connect()
-        framing = (
-            b"transfer-encoding: chunked" if length is None else b"content-length: %d" % length
-        )
-        lines = [b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (method, target, self._authority)]
-        lines += [b"%b: %b\r\n" % pair for pair in headers]
-        lines.append(framing + b"\r\n\r\n")
-        if body:
-            lines.append(body if length is not None else b"%x\r\n%b\r\n" % (len(body), body))
+        lines = [method, b" ", target, b" HTTP/1.1\r\nhost: ", self._authority, b"\r\n"]
+        for name, value in headers:
+            lines += (name, b": ", value, b"\r\n")
+        if length is not None:
+            lines += (b"content-length: %d\r\n\r\n" % length, body)
+        else:
+            lines.append(b"transfer-encoding: chunked\r\n\r\n")
+            if body:
+                lines.append(b"%x\r\n%b\r\n" % (len(body), body))
         exchange = OpenExchange(connection, chunked=length is None, left=(length or 0) - len(body))
         connection.begin(exchange, b"".join(lines))
         return exchange

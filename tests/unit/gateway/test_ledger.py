@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 
 import pytest
 from tests.unit.gateway.doubles import Client, Gateway, get, sealed, until
@@ -49,7 +48,7 @@ def read(path, query):
 
 
 def rows(count, prefix="r"):
-    return [replace(ROW, request_id=f"{prefix}{number}") for number in range(count)]
+    return [ROW._replace(request_id=f"{prefix}{number}") for number in range(count)]
 
 
 def test_stopping_writes_everything_that_waits(path):
