@@ -8,11 +8,17 @@ import click
 
 __all__ = ["register"]
 
+_PORT = click.IntRange(1, 65535)
+
 
 @click.command("up")
-@click.option("--port", default=8000, show_default=True, help="Port of the proxy.")
-@click.option("--gateway-port", default=8001, show_default=True, help="Port of the gateway.")
-@click.option("--enclave-port", default=8002, show_default=True, help="Port of the enclave.")
+@click.option("--port", type=_PORT, default=8000, show_default=True, help="Port of the proxy.")
+@click.option(
+    "--gateway-port", type=_PORT, default=8001, show_default=True, help="Port of the gateway."
+)
+@click.option(
+    "--enclave-port", type=_PORT, default=8002, show_default=True, help="Port of the enclave."
+)
 @click.option(
     "--model",
     type=click.Path(path_type=Path, dir_okay=False),

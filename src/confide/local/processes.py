@@ -26,6 +26,10 @@ __all__ = ["Child", "stop_in_order", "stop_when_parent_dies"]
 _POLL_S = 0.02
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def stop_when_parent_dies() -> None:
     """Send SIGTERM to this process when standard input reaches its end.
 
@@ -47,18 +51,21 @@ class Child:
     Attributes:
         name: "proxy", "gateway" or "enclave".
         process: The process; its pid is `process.pid`.
-        log: Where its output goes.
+        log: Where its output goes, after what earlier runs left there.
+        log_from: Byte of the log at which this run begins.
     """
 
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    log_from: int = 0
 
     @classmethod
     def start(cls, name: str, arguments: Sequence[str], log: Path) -> Child:
         """Start `python -m confide.local ARGUMENTS`, output appended to `log`."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("CONFIDE_")}
-        with log.open("ab") as output:
+        with open(log, "ab", opener=_private) as output:
+            log_from = output.tell()
             process = subprocess.Popen(
                 [sys.executable, "-m", "confide.local", *arguments],
                 stdin=subprocess.PIPE,
@@ -67,7 +74,7 @@ class Child:
                 start_new_session=True,
                 env=environment,
             )
-        return cls(name, process, log)
+        return cls(name, process, log, log_from)
 
     @property
     def alive(self) -> bool:
@@ -99,10 +106,12 @@ class Child:
         )
 
     def last_words(self) -> str:
-        """The last `confide: error:` line of its log, without the prefix."""
+        """The last `confide: error:` line of this run, without the prefix."""
         prefix = "confide: error: "
         try:
-            lines = self.log.read_text(errors="replace").splitlines()
+            with self.log.open("rb") as log:
+                log.seek(self.log_from)
+                lines = log.read().decode(errors="replace").splitlines()
         except OSError:
             return ""
         errors = [line for line in lines[-50:] if line.startswith(prefix)]

@@ -177,6 +177,16 @@ class Stack:
         )
 
     def _refuse_occupied_ports(self) -> None:
+        ports = (
+            self.options.proxy_port,
+            self.options.gateway_port,
+            *self.options.enclave_ports,
+        )
+        if len(set(ports)) < len(ports):
+            raise ConfigError(
+                f"every room needs a port of its own, not {', '.join(map(str, ports))}",
+                hint="confide up --port PORT --gateway-port PORT --enclave-port PORT",
+            )
         refuse_occupied("proxy", self.options.proxy_port, "--port")
         refuse_occupied("gateway", self.options.gateway_port, "--gateway-port")
         for port in self.options.enclave_ports:
@@ -184,7 +194,7 @@ class Stack:
 
     def _take_lock(self) -> None:
         path = self.home.run / "lock"
-        lock = path.open("a+")
+        lock = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+")
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

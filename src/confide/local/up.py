@@ -16,41 +16,46 @@ from confide.local.home import Home
 from confide.local.simulated import BANNER
 from confide.local.stack import Stack, StackOptions
 
-__all__ = ["choose_backends", "discover_models", "serve_until_stopped"]
+__all__ = ["choose_backends", "list_models", "serve_until_stopped"]
 
 _STOP_WITHIN_S = 4.5  # of the 5 s that Ctrl-C may take
 
 
-def discover_models(url: str, path: str, list_key: str, name_key: str) -> tuple[str, ...]:
+def list_models(url: str, path: str, list_key: str) -> list[dict[str, object]]:
     """Ask a model server which models it has.
 
     Args:
         url: Base URL of the server.
         path: Path that lists models.
         list_key: Member that holds the list.
-        name_key: Member of each entry that holds its name.
 
     Returns:
-        At least one name.
+        What the server says of each model.
 
     Raises:
-        ConfigError: The server does not answer, answers something else, or has no model.
+        ConfigError: The server does not answer, or answers something else.
     """
     where = url.rstrip("/") + path
     try:
         answer = httpx2.get(where, timeout=5, follow_redirects=False, trust_env=False)
         listed = answer.json()[list_key]
-        names = tuple(str(entry[name_key]) for entry in listed)
     except httpx2.HTTPError as error:
         raise ConfigError(
             f"no answer from the model server at {where}",
             hint="start it first, or leave the option out to use the demo model",
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError):
+        listed = None
+    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
         raise ConfigError(
             f"{where} answered {answer.status_code}, not a list of models",
             hint="give the server's base URL, such as http://127.0.0.1:11434",
-        ) from error
+        )
+    return listed
+
+
+def _names(listed: list[dict[str, object]], key: str, url: str) -> tuple[str, ...]:
+    names = tuple(str(entry[key]) for entry in listed if key in entry)
     if not names:
         raise ConfigError(f"the model server at {url} has no model", hint="pull or load one first")
     return names
@@ -62,7 +67,8 @@ def choose_backends(
     """Turn the command line into backends; None means the embedded demo model.
 
     Raises:
-        ConfigError: A model server does not answer, or the file is no GGUF.
+        ConfigError: A model server does not answer, or has no model. A file that is no GGUF
+            is refused later, by the enclave that opens it.
     """
     chosen: list[BackendChoice] = []
     if model is not None:
@@ -70,12 +76,16 @@ def choose_backends(
             BackendChoice("llamacpp", (model.stem,), {"model_path": str(model.resolve())})
         )
     if ollama is not None:
-        names = discover_models(ollama, "/api/tags", "models", "name")
+        names = _names(list_models(ollama, "/api/tags", "models"), "name", ollama)
         chosen.append(BackendChoice("ollama", names, {"base_url": ollama.rstrip("/")}))
     if openai is not None:
         base = openai.rstrip("/").removesuffix("/v1")
-        names = discover_models(base, "/v1/models", "data", "id")
-        chosen.append(BackendChoice("openai_http", names, {"base_url": base + "/v1"}))
+        listed = list_models(base, "/v1/models", "data")
+        options: dict[str, object] = {"base_url": base + "/v1"}
+        if any(entry.get("owned_by") == "vllm" for entry in listed):
+            options["engine"] = "vllm"  # then every domain gets a cache salt of its own
+        names = _names(listed, "id", base)
+        chosen.append(BackendChoice("openai_http", names, options))
     return tuple(chosen) or None
 
 
