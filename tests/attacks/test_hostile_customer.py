@@ -89,6 +89,16 @@ def test_random_bytes_and_huge_lengths_are_refused_in_one_shape(stack, prefix, d
     assert len({codes["random"], codes["empty chunk"]}) == 1, codes
 
 
+@pytest.mark.parametrize("point", [bytes(32), b"\x01" + bytes(31)])
+def test_a_low_order_share_looks_like_any_other_failure(stack, prefix, document, point):
+    """X-Wing's X25519 half would give a secret everybody knows; the library raises there."""
+    shapes = set()
+    for envelope in (prefix, prefix[:-32] + point):
+        answer = to_gateway(stack, envelope + os.urandom(100), confide_document=document.sha256_hex)
+        shapes.add((answer.status_code, refused(answer), answer.json()["title"]))
+    assert len(shapes) == 1, shapes
+
+
 def test_one_shape_for_every_key_and_suite_that_is_not_held(stack, prefix):
     shapes = set()
     for position in range(1, 7):

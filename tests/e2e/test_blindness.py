@@ -7,40 +7,55 @@ sent on both of its sides, and its memory while the answer streams and afterward
 from __future__ import annotations
 
 import urllib.request
+from typing import NamedTuple
 
 import pytest
 from openai import OpenAI
+from tests.doubles.openai_server import OpenAIDouble
 from tests.e2e.wire_tap import WireTap
 from tests.stacks import ECHO, SLOW
 
-from confide.local import Canary
+from confide.local import Canary, Stack
 from confide.local.canary import process_memory
+from confide.local.enclave_file import BackendChoice
+from confide.local.readiness import free_port
 
 pytestmark = pytest.mark.e2e
 
 
+class Tapped(NamedTuple):
+    """A stack whose gateway is tapped on both sides, and what its model says."""
+
+    stack: Stack
+    inner: WireTap
+    outer: WireTap
+    answer: Canary
+
+
 @pytest.fixture
 def tapped(start_stack):
-    """A stack whose gateway is tapped on both sides: towards the proxy and the enclave."""
-    from confide.local.readiness import free_port
-
+    """Taps towards the proxy and the enclave; a model whose answer has a marker of its own."""
     enclave_port, gateway_port = free_port(), free_port()
     inner, outer = WireTap(enclave_port), WireTap(gateway_port)
-    stack = start_stack(
-        ECHO,
-        SLOW,
-        enclave_ports=(enclave_port,),
-        gateway_port=gateway_port,
-        gateway={"enclaves": [inner.url]},
-        proxy={"gateway_url": outer.url},
-    )
-    yield stack, inner, outer
-    inner.close()
-    outer.close()
+    answer = Canary()
+    double = OpenAIDouble(words=("an", " answer", f" {answer.text}", " of", " its", " own"))
+    with double.serve() as url:
+        stack = start_stack(
+            ECHO,
+            SLOW,
+            BackendChoice("openai_http", ("tiny-vllm",), {"base_url": url}),
+            enclave_ports=(enclave_port,),
+            gateway_port=gateway_port,
+            gateway={"enclaves": [inner.url]},
+            proxy={"gateway_url": outer.url},
+        )
+        yield Tapped(stack, inner, outer, answer)
+        inner.close()
+        outer.close()
 
 
 def test_the_gateway_never_holds_prompt_answer_or_tool_arguments(tapped):
-    stack, inner, outer = tapped
+    stack, inner, outer, answer = tapped
     prompt, arguments = Canary(), Canary()
     gateway = stack.children["gateway"].process.pid
     proxy = stack.children["proxy"].process.pid
@@ -69,22 +84,34 @@ def test_the_gateway_never_holds_prompt_answer_or_tool_arguments(tapped):
                 assert prompt.found_in(process_memory(gateway)) is None
                 assert arguments.found_in(process_memory(gateway)) is None
         whole = client.chat.completions.create(model="echo", messages=messages)
+        other = client.chat.completions.create(model="tiny-vllm", messages=messages)
+        called = client.chat.completions.create(
+            model="echo",
+            messages=[
+                {"role": "user", "content": f'call find {{"name": "{arguments.text}"}}'},
+            ],
+            tools=[{"type": "function", "function": {"name": "find", "parameters": {}}}],
+        )
     assert prompt.text in answered
     assert prompt.text in whole.choices[0].message.content
+    assert answer.text in other.choices[0].message.content
+    assert arguments.text in called.choices[0].message.tool_calls[0].function.arguments
 
-    with urllib.request.urlopen(f"{stack.gateway_url}/metrics") as answer:
-        metrics = answer.read()
+    with urllib.request.urlopen(f"{stack.gateway_url}/metrics") as page:
+        metrics = page.read()
     assert b"confide_" in metrics
     traffic = [bytes(part) for part in (inner.up, inner.down, outer.up, outer.down)]
     assert all(len(part) > 1000 for part in traffic), "the taps must have seen the exchange"
-    for canary in (prompt, arguments):
+    memory = sum(len(block) for block in process_memory(gateway))
+    assert memory > 20_000_000, "a search of nearly nothing proves nothing"
+    for canary in (prompt, arguments, answer):
         assert canary.found_in(process_memory(gateway)) is None
         assert canary.found_in([metrics, *traffic]) is None
         canary.assert_absent_from(stack.home.gateway, stack.home.log("gateway"))
 
 
 def test_no_room_logs_the_prompt(tapped):
-    stack, _, _ = tapped
+    stack = tapped.stack
     prompt = Canary()
     with OpenAI(base_url=f"{stack.proxy_url}/v1", api_key="anything", max_retries=0) as client:
         content = [{"role": "user", "content": prompt.text}]

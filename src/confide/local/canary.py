@@ -12,10 +12,13 @@ import base64
 import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 __all__ = ["Canary", "process_memory"]
 
 _BLOCK = 1 << 20  # bytes read from a process at a time
+_OVERLAP = 4096  # bytes of the block before, so that nothing hides on a border
+_PAGE = 4096
 
 
 def process_memory(pid: int) -> Iterator[bytes]:
@@ -29,7 +32,7 @@ def process_memory(pid: int) -> Iterator[bytes]:
     """
     with Path(f"/proc/{pid}/maps").open() as maps:
         ranges = [line.split()[:2] for line in maps]
-    with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
+    with Path(f"/proc/{pid}/mem").open("rb") as memory:
         for span, permissions in ranges:
             if "r" not in permissions:
                 continue
@@ -37,20 +40,22 @@ def process_memory(pid: int) -> Iterator[bytes]:
             yield from _blocks(memory, start, end)
 
 
-def _blocks(memory: object, start: int, end: int) -> Iterator[bytes]:
+def _blocks(memory: BinaryIO, start: int, end: int) -> Iterator[bytes]:
     tail = b""
     position = start
     while position < end:
         try:
-            memory.seek(position)  # type: ignore[attr-defined]
-            block = memory.read(min(_BLOCK, end - position))  # type: ignore[attr-defined]
+            memory.seek(position)
+            block = memory.read(min(_BLOCK, end - position))
         except (OSError, OverflowError, ValueError):
-            return  # device mappings and vsyscall cannot be read
-        if not block:
-            return
-        yield tail + block
-        tail = block[-4096:]
-        position += len(block)
+            block = b""  # device mappings, vsyscall, a page that went meanwhile
+        if block:
+            yield tail + block
+            tail = block[-_OVERLAP:]
+            position += len(block)
+        else:
+            tail = b""
+            position += _PAGE
 
 
 class Canary:
