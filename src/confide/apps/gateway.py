@@ -139,4 +139,5 @@ class _Core:
             fields_dropped=logs.dropped_total,
         )
         collector.on_batch = instruments.statements
+        registry.on_failure = instruments.failed
         return cls(ledger, grants, registry, instruments)

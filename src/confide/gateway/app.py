@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
+from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from itertools import chain
 from math import ceil
@@ -32,6 +32,7 @@ from confide.gateway.registry import Registry
 from confide.gateway.relay import CallerGone, Message, Receive, Send, wait_until_gone
 from confide.gateway.request_ids import request_id as new_request_id
 from confide.gateway.sealed import Head, SealedRoute
+from confide.gateway.tending import tend
 from confide.telemetry.logs import event
 from confide.telemetry.metrics import CONTENT_TYPE
 from confide.wire.media_types import DIRECTORY, EVIDENCE, PROBLEM
@@ -180,18 +181,21 @@ class GatewayApp:
     def _start(self) -> None:
         self.parts.ledger.start()
         self.parts.registry.start()
-        self._following = asyncio.ensure_future(self._follow())
+        failed = self.parts.instruments.failed
+        self._following = asyncio.ensure_future(tend("accounts", self._follow, failed))
 
     async def _stop(self) -> None:
-        parts = self.parts
-        if self._following is not None:
-            self._following.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._following
-        await parts.registry.stop()
-        # Last: rows of the streams that just ended are still in the queue.
-        lost = await asyncio.to_thread(parts.ledger.stop)
-        parts.callers.close()
+        async with AsyncExitStack() as steps:  # last one first; all run, whatever one raises
+            steps.callback(self.parts.callers.close)
+            # Rows of the streams that just ended are still in the queue.
+            steps.push_async_callback(self._write_rows)
+            steps.push_async_callback(self.parts.registry.stop)
+            if self._following is not None:
+                self._following.cancel()
+                await asyncio.wait([self._following])
+
+    async def _write_rows(self) -> None:
+        lost = await asyncio.to_thread(self.parts.ledger.stop)
         event("gateway-stopped", dropped=lost)
 
     async def _follow(self) -> None:

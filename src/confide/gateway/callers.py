@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from confide.gateway.grants import static_claims
@@ -86,12 +87,14 @@ class Callers:
             Whether anything was read.
         """
         try:
-            version = self._one("SELECT value FROM revisions WHERE name='accounts'")
+            version = self._revision()
             if version == self._version:
                 return False
-            domains = self._domains()
-            enclaves = tuple(row[0] for row in self._rows("SELECT url FROM enclaves"))
-            records = [ApiKeyRecord(*row) for row in self._rows(_KEYS)]
+            with self._snapshot():
+                version = self._revision()
+                domains = self._domains()
+                enclaves = tuple(row[0] for row in self._rows("SELECT url FROM enclaves"))
+                records = [ApiKeyRecord(*row) for row in self._rows(_KEYS)]
         except sqlite3.OperationalError:
             return False  # locked or being restored: what is in memory still holds
         self._by_digest = {
@@ -127,5 +130,15 @@ class Callers:
     def _rows(self, query: str) -> list[tuple]:  # type: ignore[type-arg]
         return self._connection.execute(query).fetchall()
 
-    def _one(self, query: str) -> int:
+    def _revision(self) -> int:
+        query = "SELECT value FROM revisions WHERE name='accounts'"
         return int(self._connection.execute(query).fetchone()[0])
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[None]:
+        """Read several tables as they were at one moment, whatever is written meanwhile."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.rollback()  # nothing was written

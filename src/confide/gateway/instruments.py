@@ -39,6 +39,10 @@ _STATEMENT_OUTCOMES: Final = (
 )
 
 
+#: Tasks that run as long as the gateway.
+_TASKS: Final = ("accounts", "enclave", "usage")
+
+
 class Instruments:
     """Counters of one gateway, and their text form."""
 
@@ -73,6 +77,12 @@ class Instruments:
             "Signed usage statements, accepted or refused.",
             labels={"outcome": _STATEMENT_OUTCOMES},
         )
+        failures = registry.counter(
+            "confide_gateway_task_failures_total",
+            "Unexpected errors of background tasks; each started again.",
+            labels={"task": _TASKS},
+        )
+        self._failures = {name: failures.child(task=name) for name in _TASKS}
         self._requests = {name: requests.child(outcome=name) for name in OUTCOMES}
         self._refusals = {name: refusals.child(code=name) for name in REFUSALS}
         self._statements = {name: statements.child(outcome=name) for name in _STATEMENT_OUTCOMES}
@@ -117,6 +127,10 @@ class Instruments:
         self._statements["accepted"].inc(accepted)
         if problem is not None:
             self._statements[problem].inc()
+
+    def failed(self, task: str) -> None:
+        """Count one failure of a background task."""
+        self._failures[task].inc()
 
     def names(self) -> tuple[str, ...]:
         """Names of all metrics."""

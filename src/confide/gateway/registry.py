@@ -14,10 +14,12 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
 from confide.errors import ConfideError, KeyConfigError, NoEnclaveAvailable, TransportError
+from confide.gateway.tending import tend
 from confide.gateway.upstream import EnclaveUpstream, Headers, Upstream
 from confide.telemetry.logs import event
 from confide.wire.directory import Directory, Replica
@@ -185,6 +187,8 @@ class Registry:
         self._tasks: dict[str, list[asyncio.Task[None]]] = {}
         self._directory: bytes | None = None
         self._running = False
+        #: Told which task failed; it starts again by itself.
+        self.on_failure: Callable[[str], None] = lambda _: None
 
     @property
     def enclaves(self) -> tuple[Enclave, ...]:
@@ -292,11 +296,11 @@ class Registry:
             self._begin(url, enclave)
 
     def _begin(self, url: str, enclave: Enclave) -> None:
-        work: list[Awaitable[None]] = [self._watch(enclave)]
-        work += [companion(enclave) for companion in self._companions]
-        self._tasks[url] = [asyncio.ensure_future(one) for one in work]
-        for task in self._tasks[url]:
-            task.add_done_callback(_report)
+        work = [("enclave", self._watch), *(("usage", follow) for follow in self._companions)]
+        self._tasks[url] = [
+            asyncio.ensure_future(tend(name, partial(run, enclave), self._failed))
+            for name, run in work
+        ]
 
     def _remove(self, url: str) -> None:
         enclave = self._enclaves.pop(url)
@@ -323,8 +327,5 @@ class Registry:
         finally:
             enclave.refreshing = None
 
-
-def _report(task: asyncio.Task[None]) -> None:
-    # Nobody awaits these tasks while they run; a defect in one must not pass in silence.
-    if not task.cancelled() and (error := task.exception()) is not None:
-        event("task-died", level="error", error=type(error).__name__)
+    def _failed(self, task: str) -> None:
+        self.on_failure(task)
