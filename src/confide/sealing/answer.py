@@ -79,7 +79,8 @@ class ResponseSealer:
         plaintext = encode_response_head(status, headers)
         self._phase = "content"
         self._streamed = streamed
-        self._events = streamed and is_event_stream(headers)
+        # Also of an answer that is gathered: the opener goes by the content type alone.
+        self._events = is_event_stream(headers)
         if not streamed:
             return self._nonce + self._gather(plaintext)
         return self._nonce + self._send(self._padded(plaintext, b""))
@@ -89,7 +90,7 @@ class ResponseSealer:
 
         Args:
             content: For event streams whole events, gathered per tick by the caller.
-                Empty content of a padded event stream makes a chunk of padding only
+                Empty content of a streamed, padded event stream makes a chunk of padding only
                 (the ticks of profile constant); otherwise it makes nothing.
 
         Returns:
@@ -101,7 +102,9 @@ class ResponseSealer:
         if self._phase != "content":
             raise StreamClosed
         if not content:
-            return self._send(self._padded(b"", b"")) if self._events else b""
+            if not (self._events and self._streamed):
+                return b""
+            return self._send(self._padded(b"", b""))
         if self._events and content.startswith(PADDING_COMMENT):
             # Real content never starts a chunk like padding: split it after one byte.
             plaintext = b"\x01" + content[:1] + encode_varint(len(content) - 1) + content[1:]

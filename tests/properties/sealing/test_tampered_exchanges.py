@@ -1,7 +1,7 @@
 """Whatever the gateway does to an exchange, the end that reads it notices."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from confide.crypto.xwing import PrivateKey
@@ -229,19 +229,21 @@ texts = st.binary(max_size=300) | st.sampled_from(
 
 
 @slow
+@example([b":confide-pad real\n\n"], "bucket", [], False)
 @given(
     st.lists(texts, max_size=6),
     st.sampled_from(["off", "bucket", "constant"]),
     st.lists(st.integers(0, 20_000), max_size=12),
+    st.booleans(),
 )
-def test_padding_never_shows_and_never_takes_content_with_it(parts, name, cuts):
+def test_padding_never_shows_and_never_takes_content_with_it(parts, name, cuts, streamed):
     profile = PaddingProfile(name)
     request = InnerRequest("POST", "https", "confide.invalid", "/v1/x")
     sealed, opener = seal_request(CONFIG, request, pad_to=profile.pad_request)
     intake = RequestOpener(lambda _: KEY, profile=profile)
     intake.feed(b"".join(sealed.chunks()))
     _, sealer = intake.finish()
-    stream = sealer.head(200, EVENTS, streamed=True)
+    stream = sealer.head(200, EVENTS, streamed=streamed)
     stream += b"".join(sealer.body(part) for part in parts) + sealer.end()
     content, at = b"", 0
     events = []
