@@ -98,7 +98,7 @@ class ProxyProtocol(BoundedProtocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - we have our own words
         """Refuse what cannot be parsed, and wait a moment for the caller to read it."""
-        if self._head_length > MAX_HEAD:
+        if self._lines_length > MAX_HEAD:
             error = GatewayError("the headers are too long", status=431, code="headers-too-large")
         else:
             error = GatewayError("this is not HTTP", status=400, code="malformed-request")

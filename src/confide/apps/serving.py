@@ -1,7 +1,8 @@
 """Run one ASGI application under uvicorn, with the bounds that uvicorn leaves open.
 
-uvicorn's httptools protocol reads a request's head of any length. `BoundedProtocol` ends a
-connection whose head grows over 64 KiB. A bind that fails is a `ConfigError` with the
+uvicorn's httptools protocol reads a request's head and its trailers of any length, and waits
+for them as long as it takes. `BoundedProtocol` ends a connection whose head or trailers grow
+over 64 KiB or whose head takes over 10 s. A bind that fails is a `ConfigError` with the
 address, not a log line, and a start that fails raises what the application says was wrong.
 
 An answer's head is held back until its body follows, so that a short answer is one write here
@@ -26,7 +27,7 @@ from confide.errors import ConfideError, ConfigError
 __all__ = ["MAX_HEAD", "BoundedProtocol", "listen", "serve"]
 
 MAX_HEAD: Final = 64 * 1024
-"""Longest request line and header section, in bytes."""
+"""Longest request line and header section, in bytes; also the longest trailer section."""
 
 _KEEP_ALIVE_S: Final = 75
 _BACKLOG: Final = 2048
@@ -75,37 +76,82 @@ class _JoiningTransport:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """The fast HTTP/1.1 protocol of uvicorn with a limit on the head of a request."""
+    """The fast HTTP/1.1 protocol of uvicorn with limits on the head of a request.
+
+    A connection has `head_within_s` seconds for a head: from its start, from the first byte
+    of a later head, and from the first byte that still comes after an answer is complete,
+    such as the rest of a body that was refused. One that is silent between two requests is
+    closed by uvicorn's keep-alive timer.
+
+    Attributes:
+        head_within_s: Seconds until a head must be complete.
+    """
+
+    head_within_s = 10.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._in_head = True
-        self._head_length = 0
+        self._moved = False  # a head was completed, or content came, in this read
+        self._lines_length = 0  # bytes of header or trailer lines, at most one read too many
+        self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start with a transport that joins writes."""
+        """Start with a transport that joins writes, and wait for the first head."""
         super().connection_made(_JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._stop_waiting()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what arrived; end the connection if a head stays open for too long."""
+        """Parse what arrived; end the connection if a head or trailers grow too long."""
+        self._moved = False
         super().data_received(data)
-        if not self._in_head:
-            self._head_length = 0
+        if self.transport.is_closing():
             return
-        self._head_length += len(data)
-        if self._head_length > MAX_HEAD and not self.transport.is_closing():
-            self.send_400_response("The request's headers are too long.")
+        self._lines_length = 0 if self._moved else self._lines_length + len(data)
+        if self._lines_length > MAX_HEAD:
+            if self._in_head:
+                self.send_400_response("The request's headers are too long.")
+            else:
+                self.transport.close()
+        elif self._in_head or self.cycle.response_complete:
+            self._await_head()
 
     def on_message_begin(self) -> None:
         """A head begins."""
         self._in_head = True
-        self._head_length = 0
+        self._lines_length = 0
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; drop a trailer, which uvicorn would add to the headers."""
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
         self._in_head = False
+        self._moved = True
+        self._stop_waiting()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Content came."""
+        self._moved = True
+        super().on_body(body)
+
+    def _await_head(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.head_within_s, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
 
 
 def listen(host: str, port: int) -> socket.socket:
