@@ -182,12 +182,26 @@ def test_the_answer_of_another_exchange_does_not_open(answer, other):
             answer.open(stream)
 
 
-@pytest.mark.parametrize("size", SIZES)
-def test_truncation_at_every_byte_of_a_small_answer_is_noticed(size):
-    small = Answer([size]) if size == 1 else Answer([3, 40])
+@pytest.mark.parametrize("sizes", [[1], [3, 40]])
+def test_truncation_at_every_byte_of_a_small_answer_is_noticed(sizes):
+    small = Answer(sizes)
     for end in range(len(small.stream)):
         with pytest.raises((StreamTruncated, OpenError)):
             small.open(small.stream[:end])
+
+
+@pytest.mark.parametrize("size", SIZES[1:])
+def test_truncation_of_a_long_answer_is_noticed_at_its_seams_and_between(size):
+    long = Answer([size])
+    assert len(long.parts[0]) == size
+    ends, at = {0, 1, NONCE - 1, NONCE, *range(NONCE, len(long.stream), 509)}, NONCE
+    for frame in long.frames:
+        at += len(encode_frame(*frame))
+        ends.update(range(at - 2, at + 3))
+    assert at == len(long.stream)
+    for end in ends - set(range(len(long.stream), at + 3)):
+        with pytest.raises((StreamTruncated, OpenError)):
+            long.open(long.stream[:end])
 
 
 slow = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
