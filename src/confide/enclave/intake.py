@@ -178,7 +178,9 @@ class Door:
         # 5. The end, under the key.
         opened = finish_opening(opener, grant)
         # 6. Once, and now. 7. Under a document that is live.
-        if opened.request is not None:
+        if opened.request is None:
+            self._replay.accept_undated(encapsulated_key)
+        else:
             self._replay.accept(date_of(opened.request), encapsulated_key)
             self._check_document(opened.request, header.key_id)
         return opened

@@ -82,6 +82,20 @@ class ReplayCache:
         self._remember(date, digest)
         self._forget(now)
 
+    def accept_undated(self, encapsulated_key: bytes) -> None:
+        """Remember an envelope that opened on something without a date, or refuse it.
+
+        It counts as dated now. Once that is out of the window it could be answered again:
+        with the same refusal, as there is no request in it.
+
+        Args:
+            encapsulated_key: HPKE `enc` of the envelope.
+
+        Raises:
+            ReplayError: Seen before, or now is below the mark.
+        """
+        self.accept(int(self._now()), encapsulated_key)
+
     def _remember(self, date: int, digest: bytes) -> None:
         self._seen.add(digest)
         if date not in self._by_date:

@@ -380,6 +380,16 @@ async def test_the_same_envelope_is_answered_once(bench):
     assert bench.backend.finished_generations == 1
 
 
+async def test_an_envelope_that_holds_no_request_is_answered_once(bench):
+    sealed, opener = bench.seal_raw(b"\x07garbage")
+    raw = b"".join(sealed.chunks())
+    first = opened(await bench.post(sealed, pieces=[raw]).result(), opener)
+    assert (first.status, first.head.status) == (200, 400)
+    for request_id in ("r1", "another"):
+        again = await bench.post(sealed, pieces=[raw], request_id=request_id).result()
+        assert (again.status, again.problem.type) == (400, DATE_TYPE)
+
+
 async def test_a_grant_used_twice_with_the_same_request_is_refused(bench):
     sealed, _ = bench.seal(bench.inner(CHAT_BODY))
     raw = b"".join(sealed.chunks())

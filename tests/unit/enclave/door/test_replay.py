@@ -34,6 +34,22 @@ def test_the_same_key_is_accepted_once():
     assert accepted(cache, 1_000_000, b"b")
 
 
+def test_what_has_no_date_counts_as_dated_now():
+    clock = Clock()
+    cache = ReplayCache(clock, capacity=10)
+    cache.accept_undated(b"a")
+    assert not accepted(cache, 1_000_000, b"a")
+    clock.at += 120
+    with pytest.raises(ReplayError):
+        cache.accept_undated(b"a")
+    clock.at += 1
+    assert accepted(cache, 1_000_001, b"b")
+    assert cache.low_water == 1_000_000
+    clock.at = 1_000_000
+    with pytest.raises(ReplayError):
+        cache.accept_undated(b"c")
+
+
 @pytest.mark.parametrize(
     ("offset", "fits"), [(-121, False), (-120, True), (0, True), (60, True), (61, False)]
 )
