@@ -7,8 +7,8 @@
 
 Two things are done again, each only because nothing was processed: a request whose key was
 rejected before anything was opened is sealed to fresh keys and sent once more (RFC 9458
-section 5.3), and a request whose replica was gone before it was handed over is sealed
-to the next one. Everything else ends in an error. A sealed request that may have been
+section 5.3), and a request whose replica was gone before it was handed over, or too busy to
+take it, is sealed to the next one. Everything else ends in an error. A sealed request that may have been
 processed is never sent again.
 
 There is no path here that sends a request unsealed, to an unverified key or by another
@@ -63,6 +63,8 @@ from confide.wire.problems import MAX_PROBLEM
 __all__ = ["establish", "exchange", "renew"]
 
 NONCE_LENGTH: Final = 32
+_BUSY: Final = "enclave-busy"
+_NOT_PROCESSED: Final = frozenset({NoEnclaveAvailable.code, _BUSY})
 _MAX_VERIFIED: Final = 16  # replicas; more are not needed to survive losses
 
 
@@ -95,10 +97,14 @@ def exchange(
         except KeyConfigError as error:
             refused = error
         except NoEnclaveAvailable as error:
-            if error.code != NoEnclaveAvailable.code:
+            if error.code not in _NOT_PROCESSED:
                 raise  # some other 503: it does not say that nothing was processed
             refused = error
             gone.add(session.document.sha256)
+            if error.code == _BUSY:
+                if sessions.pick(gone) is None:
+                    raise  # its keys are good, so verifying again would find nothing new
+                continue
             sessions.drop(session)
             if sessions.pick(gone):
                 continue

@@ -372,6 +372,26 @@ def test_a_replica_that_is_gone_hands_over_to_the_next_verified_one():
     assert [len(e.requests) for e in stack.enclaves] == [0, 2]
 
 
+def test_a_replica_that_is_too_busy_hands_over_to_the_next_one_and_stays_verified():
+    stack = SealedStack(replicas=2)
+    client = client_for(stack)
+    stack.refusals = [Refusal.of("enclave-busy", 503)]
+    assert ask(client).status_code == 200
+    assert [len(e.requests) for e in stack.enclaves] == [0, 1]
+    assert ask(client).status_code == 200
+    assert stack.fetches.count(KEYS) == 1
+    assert [len(e.requests) for e in stack.enclaves] == [1, 1]
+
+
+def test_if_every_replica_is_too_busy_each_was_asked_once():
+    stack = SealedStack(replicas=2)
+    stack.refusals = [Refusal.of("enclave-busy", 503)] * 9
+    answer = ask(client_for(stack))
+    assert (answer.status_code, code_of(answer)) == (503, "enclave_busy")
+    assert len(stack.posts) == 2
+    assert stack.fetches.count(KEYS) == 1
+
+
 def test_if_every_replica_is_gone_the_directory_is_asked_once_more():
     stack = SealedStack(replicas=2)
     stack.refusals = [Refusal.of("no-enclave", 503)] * 9
@@ -393,6 +413,8 @@ def test_a_replica_that_came_back_with_new_keys_is_found(stack):
     "refusal",
     [
         Refusal.of("upstream-failed", 502),
+        Refusal.of("enclave-lost", 502),
+        Refusal.of("ledger-unavailable", 503),
         Refusal.of("overloaded", 503),
         Refusal(503, b"<html>", {"content-type": "text/html"}),
         Refusal(503, b"", {}),
