@@ -35,7 +35,7 @@ _ROUTES: Final = {
     "/v1/embeddings": "embeddings",
 }
 _INNER: Final = "https://confide.invalid"
-_KEPT: Final = frozenset({b"content-type", b"accept", b"authorization", b"x-stainless-retry-count"})
+_KEPT: Final = frozenset({b"content-type", b"accept", b"authorization"})
 
 
 class _CallerGoneError(Exception):

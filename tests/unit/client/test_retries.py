@@ -1,7 +1,9 @@
 """A repetition by an SDK is stopped only where it could do harm, and only for a minute."""
 
+import asyncio
 import gc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.doubles.sealed_stack import Clock
@@ -43,6 +45,30 @@ def test_a_repetition_ends_in_the_error_of_the_first_try(guard):
 def test_first_tries_and_other_requests_pass(guard, path, body, count):
     guard.remember(PATH, BODY, StreamTruncated(4))
     guard.refuse_repetition(path, body, count)
+
+
+def test_a_first_try_ends_what_an_earlier_call_left(guard):
+    guard.remember(PATH, BODY, StreamTruncated(4))
+    guard.refuse_repetition(PATH, BODY, "0")
+    guard.refuse_repetition(PATH, BODY, "1")
+
+
+def test_the_same_request_of_another_thread_passes(guard):
+    guard.remember(PATH, BODY, StreamTruncated(4))
+    with ThreadPoolExecutor(1) as other:
+        other.submit(guard.refuse_repetition, PATH, BODY, "1").result()
+    with pytest.raises(StreamTruncated):
+        guard.refuse_repetition(PATH, BODY, "1")
+
+
+async def test_the_same_request_of_another_task_passes(guard):
+    async def refuse():
+        guard.refuse_repetition(PATH, BODY, "1")
+
+    guard.remember(PATH, BODY, StreamTruncated(4))
+    await asyncio.create_task(refuse())
+    with pytest.raises(StreamTruncated):
+        await refuse()
 
 
 @pytest.mark.parametrize("error", [TransportError("no connection"), KeyConfigError("old key")])
