@@ -111,7 +111,7 @@ class Outer:
 
     def fetch(self, effect: Fetch) -> httpx2.Request:
         """Build the request for a public document. It carries no credential."""
-        headers = {"accept": effect.accept, "accept-encoding": "identity"}
+        headers = {"accept": effect.accept}
         return httpx2.Request(
             "GET",
             self._url(effect.path),
@@ -124,7 +124,7 @@ class Outer:
         return httpx2.Request(
             "POST",
             self._url(effect.path),
-            headers=[*effect.headers, ("accept-encoding", "identity")],
+            headers=list(effect.headers),
             content=effect.content,
             extensions={"timeout": request.extensions.get("timeout", _POST_TIMEOUT)},
         )

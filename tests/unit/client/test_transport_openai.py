@@ -83,7 +83,6 @@ def test_the_gateway_sees_neither_the_sdk_nor_the_question(stack):
     assert set(post.headers) == {
         "host",
         "accept",
-        "accept-encoding",
         "authorization",
         "confide-document",
         "content-length",
