@@ -86,6 +86,20 @@ class GatewayApp:
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
 
+    def unparsed(self, error: GatewayError) -> bytes:
+        """Write the whole answer to a request that the server could not read."""
+        request_id = new_request_id(self.parts.now)
+        problem = problem_for(error, request_id=request_id)
+        self.parts.instruments.refused(problem.code)
+        content = problem.encode()
+        return (
+            b"HTTP/1.1 %d \r\ncontent-type: %b\r\ncontent-length: %d\r\n%b: %b\r\n"
+            b"cache-control: no-store\r\nconnection: close\r\n\r\n%b"
+        ) % (
+            *(problem.status, PROBLEM.encode(), len(content)),
+            *(_REQUEST_ID, request_id.encode(), content),
+        )
+
     async def _serve(self, scope: Message, receive: Receive, send: Send) -> None:
         request_id = new_request_id(self.parts.now)
         headers: list[tuple[bytes, bytes]] = scope["headers"]

@@ -1,8 +1,10 @@
-"""Run the application under uvicorn, with bounded headers and a patient shutdown.
+"""Run the application under uvicorn, with bounded connections and a patient shutdown.
 
-uvicorn's fast parser keeps headers of any length while they arrive; here a connection whose
-headers pass 64 KiB, or take longer than 10 s, is answered 431 or closed before the application
-hears of it.
+uvicorn's fast parser keeps headers and trailers of any length, and waits for them without end.
+Here a connection may send 64 KiB that are no body (a head, trailers, the extensions of a chunk),
+and 10 s may pass until a head is complete, from the connection's first moment on. Trailers are
+dropped. A body that is still coming when its answer is complete may come for 5 s more, so that
+the caller can read the answer; then the connection is closed.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from typing import Any, Final
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from confide.errors import ConfigError
+from confide.errors import ConfigError, GatewayError
 from confide.gateway.app import LINE, MAX_HEADERS
 from confide.gateway.outbox import outbox
 from confide.telemetry.logs import event, flush
@@ -25,12 +27,9 @@ from confide.telemetry.logs import event, flush
 __all__ = ["BoundedProtocol", "Listening", "listen", "make_server"]
 
 _HEADER_S: Final = 10.0
+_LINGER_S: Final = 5.0
 _MAX_JOINED: Final = 32 * 1024
 _COLLECT: Final = (20_000, 20, 20)
-_TOO_LARGE: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
-    b"content-length: 0\r\nconnection: close\r\n\r\n"
-)
 
 
 class JoiningTransport:
@@ -93,43 +92,79 @@ class CallerLine:
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's protocol with a bound on the size and duration of headers."""
+    """uvicorn's protocol with a bound on the size and duration of all that is no body."""
 
     _in_head = True
-    _head_bytes = 0
-    _deadline: asyncio.TimerHandle | None = None
+    _arrived = False  # whether the parser got on with what was just received
+    _quiet = 0  # bytes received since it last did
+    _clock: asyncio.TimerHandle | None = None
     on_lost: Callable[[], None] | None = None
     lost = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start with a transport that joins writes."""
         super().connection_made(JoiningTransport(transport, self.loop))  # type: ignore[arg-type]
+        self._start_clock(_HEADER_S)
 
     def data_received(self, data: bytes) -> None:
-        """Parse; give up on a head that is too long or takes too long."""
+        """Parse; give up on a head, or on trailers, too long or too slow."""
+        self._arrived = False
         super().data_received(data)
-        if not self._in_head:
+        if self.transport.is_closing():
             return
-        self._head_bytes += len(data)
-        if self._head_bytes > MAX_HEADERS and not self.transport.is_closing():
-            self.transport.write(_TOO_LARGE)
-            self.transport.close()
-        elif self._deadline is None:
-            self._deadline = self.loop.call_later(_HEADER_S, self.transport.close)
+        self._quiet = 0 if self._arrived else self._quiet + len(data)
+        if self._quiet > MAX_HEADERS:
+            self._refuse(
+                GatewayError("the headers are too long", status=431, code="headers-too-large")
+            )
+        elif self._clock is None and (self._in_head or not self._serving()):
+            self._start_clock(_HEADER_S)
 
     def on_message_begin(self) -> None:
         """A head begins."""
         self._in_head = True
-        self._head_bytes = 0
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; drop a trailer, which must not pass for one."""
+        if self._in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """The head is complete."""
         self._in_head = False
+        self._arrived = True
         self._stop_clock()
         super().on_headers_complete()
         cycle = self.cycle
         cycle.scope["extensions"] = {LINE: {"line": CallerLine(self, cycle)}}
+
+    def on_body(self, body: bytes) -> None:
+        """A piece of a body."""
+        self._arrived = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request is here as a whole, maybe after its answer."""
+        self._arrived = True
+        super().on_message_complete()
+        if not self._serving():
+            self._start_clock(_HEADER_S)
+
+    def on_response_complete(self) -> None:
+        """An answer is complete, maybe before its request."""
+        super().on_response_complete()
+        if not self._serving() and self.cycle.more_body and not self.transport.is_closing():
+            self._start_clock(_LINGER_S)
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - ours says more
+        """Refuse what is not HTTP."""
+        self._refuse(GatewayError("this is not HTTP/1.1", status=400, code="bad-request"))
+
+    def _refuse(self, error: GatewayError) -> None:
+        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+            self.transport.write(self.config.app.unparsed(error))  # type: ignore[union-attr]
+        self.transport.close()  # an answer that is under way is cut off
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the clock; tell the request that is being served."""
@@ -139,10 +174,24 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.on_lost is not None:
             self.on_lost()
 
+    def _serving(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _start_clock(self, seconds: float) -> None:
+        self._stop_clock()
+        self._clock = self.loop.call_later(seconds, self._too_late)
+
+    def _too_late(self) -> None:
+        self._clock = None
+        if self._serving():
+            self._start_clock(_HEADER_S)  # the next request began before this answer ended
+        else:
+            self.transport.close()
+
     def _stop_clock(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
+        if self._clock is not None:
+            self._clock.cancel()
+            self._clock = None
 
 
 @dataclass(frozen=True)
