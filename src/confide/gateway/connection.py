@@ -146,6 +146,8 @@ class Connection(asyncio.Protocol):
         self.exchange: OpenExchange | None = None
         self.since = loop.time()  # last byte, or when it was given back
         self._parser = httptools.HttpResponseParser(self)
+        self._arrived = False  # whether the parser got on with what was just received
+        self._quiet = 0  # bytes received since it last did
         self._reading = True
         self._writable: asyncio.Future[None] | None = None
         self._blocked = False
@@ -206,10 +208,16 @@ class Connection(asyncio.Protocol):
             self.transport.abort()  # nobody asked
             return
         self.since = self.loop.time()
+        self._arrived = False
         try:
             self._parser.feed_data(content)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
             self.abort("the enclave's answer is not HTTP that this gateway accepts")
+            return
+        # The parser keeps a header line, without limit, until it is complete.
+        self._quiet = 0 if self._arrived else self._quiet + len(content)
+        if self._quiet > _MAX_HEADERS:
+            self.abort("the headers of the enclave's answer are too long")
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002
         """Fail the exchange, if there is one."""
@@ -257,6 +265,7 @@ class Connection(asyncio.Protocol):
             return
         if not exchange.framed and status not in _NO_BODY:
             raise ValueError("the end of the answer could not be recognised")
+        self._arrived = True
         exchange.status = status
         exchange.ready = True
         exchange.wake()
@@ -265,6 +274,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, content: bytes) -> None:
         """Keep a piece; stop reading at `HIGH_WATER`."""
         exchange = self._current()
+        self._arrived = True
         exchange.pieces.append(content)
         exchange.size += len(content)
         if exchange.size > HIGH_WATER and self._reading:
@@ -277,6 +287,7 @@ class Connection(asyncio.Protocol):
         exchange = self._current()
         if not exchange.final:
             return  # 100 Continue and the like; the answer follows
+        self._arrived = True
         exchange.complete = True
         self.exchange = None
         self.resume()

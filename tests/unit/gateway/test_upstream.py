@@ -304,3 +304,30 @@ async def test_the_number_of_connections_is_bounded():
             await upstream.open(b"GET", b"/", (), b"", length=0)
         with pytest.raises(NoEnclaveAvailable):
             await upstream.open(b"GET", b"/", (), b"", length=0)
+
+
+@pytest.mark.parametrize("before", [OK + b"x: ", OK, CHUNKED + b"0\r\nt: ", CHUNKED + b"5;"])
+async def test_a_header_line_without_end_is_refused_at_64_kb(before):
+    sent = 0
+
+    async def endless(reader, writer, _):
+        nonlocal sent
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(before)
+        while sent < 8_000_000:
+            writer.write(b"y" * 10_000)
+            await writer.drain()
+            sent += 10_000
+        await reader.read()
+
+    async with server(endless) as upstream:
+        with pytest.raises(TransportError):
+            await ask(upstream)
+    assert sent < 8_000_000
+
+
+async def test_informational_answers_without_end_are_refused():
+    early = b"HTTP/1.1 103 Early Hints\r\nlink: " + b"x" * 1000 + b"\r\n\r\n"
+    async with server(replies(*[early] * 200, keep=True)) as upstream:
+        with pytest.raises(TransportError):
+            await ask(upstream)
