@@ -8,8 +8,8 @@
 Two things are done again, each only because nothing was processed: a request whose key was
 rejected before anything was opened is sealed to fresh keys and sent once more (RFC 9458
 section 5.3), and a request whose replica was gone before it was handed over, or too busy to
-take it, is sealed to the next one. Everything else ends in an error. A sealed request that may have been
-processed is never sent again.
+take it, is sealed to the next one. Everything else ends in an error. A sealed request that
+may have been processed is never sent again.
 
 There is no path here that sends a request unsealed, to an unverified key or by another
 suite.
