@@ -1,5 +1,7 @@
 """One sealed exchange: what the handler wrote arrives, or an error of ours does."""
 
+import os
+
 import pytest
 
 from confide.crypto import dhkem, xwing
@@ -386,3 +388,16 @@ def test_only_a_key_with_our_suite_and_a_good_public_key_passes_the_check():
             check_key_config(config)
         with pytest.raises(KeyConfigError):
             seal_request(config, request_of(), pad_to=OFF.pad_request)
+
+
+@pytest.mark.parametrize("filler", [b"a", None], ids=["all-equal", "random"])
+def test_nothing_is_compressed_before_it_is_sealed(filler):
+    body = os.urandom(50_000) if filler is None else filler * 50_000
+    sealed, answer = seal_request(CONFIG, request_of(body), pad_to=OFF.pad_request)
+    opener = opener_of()
+    opener.feed(sealed.content())
+    _, sealer = opener.finish()
+    stream = sealer.head(200, JSON, streamed=False) + sealer.body(body) + sealer.end()
+    assert content_of(received(answer, stream)) == body
+    assert sealed.length > len(body)
+    assert len(stream) > len(body)

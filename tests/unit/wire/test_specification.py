@@ -29,3 +29,18 @@ def test_every_test_the_specification_names_exists():
 def test_every_number_mentioned_elsewhere_is_a_rule():
     defined = set(re.findall(r"^- \*\*(P-\d{3})\*\*", TEXT, re.MULTILINE))
     assert set(re.findall(r"P-\d{3}", TEXT)) == defined
+
+
+def test_every_rule_names_its_test_or_says_why_there_is_none():
+    bare = [rule for rule in RULES if not re.search(r"— `tests/|no test can show it", rule)]
+    assert bare == []
+
+
+def test_the_errors_name_every_code_that_is_sent():
+    table = TEXT.partition("## 12. Errors")[2].partition("**After**")[0]
+    for code in (
+        *("bad-request", "bad-nonce", "key-revoked", "request-timeout", "unsupported-media-type"),
+        *("media-type-unknown", "headers-too-large", "enclave-lost", "ledger-unavailable"),
+        "enclave-busy",
+    ):
+        assert re.search(rf"[`/]{code}`", table), code
