@@ -128,7 +128,12 @@ def _read_key(path: Path) -> str:
         with path.open() as file:
             key = file.read(_MAX_KEY_FILE).strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the API key file {path}") from error
+        raise ConfigError(
+            f"cannot read the API key file {path}",
+            hint="point api_key_file at a file with the key that this user may read",
+        ) from error
     if not key:
-        raise ConfigError(f"the API key file {path} is empty")
+        raise ConfigError(
+            f"the API key file {path} is empty", hint=f"write the gateway's API key into {path}"
+        )
     return key

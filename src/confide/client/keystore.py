@@ -24,6 +24,9 @@ __all__ = ["KEK_LENGTH", "create_kek", "encode_kek", "fingerprint", "load_kek", 
 
 KEK_LENGTH: Final = 32
 _HEX: Final = re.compile(r"[0-9A-Fa-f]{64}", re.ASCII)
+_HINT: Final = (
+    "restore it from its backup; openssl rand -base64 32 makes one that opens no old files"
+)
 _LABEL: Final = b"confide/kek-fingerprint/v1\0"
 
 
@@ -45,9 +48,11 @@ def parse_kek(text: str, *, name: str = "the client KEK") -> SecretBytes:
     try:
         raw = base64.b64decode(standard + "=" * (-len(standard) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise ConfigError(f"{name} is neither hexadecimal nor base64") from None
+        raise ConfigError(f"{name} is neither hexadecimal nor base64", hint=_HINT) from None
     if len(raw) != KEK_LENGTH:
-        raise ConfigError(f"{name} must be {KEK_LENGTH} bytes in base64 or hex, not {len(raw)}")
+        raise ConfigError(
+            f"{name} must be {KEK_LENGTH} bytes in base64 or hex, not {len(raw)}", hint=_HINT
+        )
     return SecretBytes(raw)
 
 
@@ -93,7 +98,10 @@ def create_kek(path: Path) -> SecretBytes:
     except FileExistsError:
         return load_kek(path)
     except OSError as error:
-        raise ConfigError(f"cannot write the client KEK {path}: {error.strerror}") from error
+        raise ConfigError(
+            f"cannot write the client KEK {path}: {error.strerror}",
+            hint=f"make {path.parent} a directory that this user may write",
+        ) from error
     return kek
 
 
@@ -108,7 +116,10 @@ def load_kek(path: Path) -> SecretBytes:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             text = file.read(1024)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the client KEK {path}") from error
+        raise ConfigError(
+            f"cannot read the client KEK {path}",
+            hint="restore the file from its backup; a new KEK opens nothing the old one wrapped",
+        ) from error
     if mode & 0o077:
         raise ConfigError(
             f"the client KEK {path} may be read by others (mode {mode:04o})",

@@ -86,7 +86,10 @@ class Outer:
                 hint="a credential goes into api_key, not into the URL",
             )
         if api_key is not None and (not api_key.isascii() or not api_key.isprintable()):
-            raise ConfigError("the API key holds characters that no API key has")
+            raise ConfigError(
+                "the API key holds characters that no API key has",
+                hint="copy it again, without line breaks or quotes",
+            )
         self.gateway = str(url)
         self._authorization = f"Bearer {api_key}" if api_key else None
         self._urls = {KEYS_PATH: httpx2.URL(self.gateway + KEYS_PATH)}

@@ -260,9 +260,14 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as stream:
             raw = stream.read(MAXIMUM_FILE + 1)
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+        raise ConfigError(
+            f"cannot read {path}: {error.strerror}",
+            hint="confide enclave serve --config FILE names the settings file",
+        ) from error
     if len(raw) > MAXIMUM_FILE:
-        raise ConfigError(f"{path} is longer than {MAXIMUM_FILE} bytes")
+        raise ConfigError(
+            f"{path} is longer than {MAXIMUM_FILE} bytes", hint="is it the settings file?"
+        )
     return raw
 
 

@@ -99,7 +99,10 @@ def weights_digest(path: Path) -> bytes:
             while block := stream.read(_READ):
                 digest.update(block)
     except OSError as error:
-        raise ConfigError(f"cannot read the model {path}: {error.strerror}") from error
+        raise ConfigError(
+            f"cannot read the model {path}: {error.strerror}",
+            hint="model_path in the settings must name a file that this user may read",
+        ) from error
     return digest.digest()
 
 

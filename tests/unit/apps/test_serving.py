@@ -113,7 +113,7 @@ async def test_short_trailers_are_dropped_and_the_connection_goes_on(port):
 
 @pytest.mark.parametrize("line", [b"x-t: " + b"y" * 1000 + b"\r\n", b"y" * 1000])
 async def test_trailers_past_64_kib_end_the_connection(port, line):
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(CHUNKED + b"3\r\nabc\r\n0\r\n")
     await writer.drain()
 
@@ -208,6 +208,7 @@ def test_an_occupied_port_is_one_clear_error():
         with pytest.raises(ConfigError) as refusal:
             listen("127.0.0.1", port)
     assert f"127.0.0.1:{port}" in str(refusal.value)
+    assert refusal.value.hint
 
 
 def test_a_start_that_fails_raises_what_the_application_says():

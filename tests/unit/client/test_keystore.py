@@ -96,3 +96,17 @@ def test_the_fingerprint_names_the_key_and_the_repr_hides_it():
     assert fingerprint(kek) != fingerprint(SecretBytes(RAW[::-1]))
     assert len(fingerprint(kek)) == 16
     assert RAW.hex() not in repr(kek)
+
+
+@pytest.mark.parametrize("text", ["no key!", "AAAA"])
+def test_a_kek_that_is_not_usable_says_what_to_do(tmp_path, text):
+    path = tmp_path / "kek"
+    for unusable in (lambda: load_kek(path), lambda: create_kek(tmp_path / "none" / "kek")):
+        with pytest.raises(ConfigError) as refusal:
+            unusable()
+        assert refusal.value.hint
+    path.write_text(text)
+    path.chmod(0o600)
+    with pytest.raises(ConfigError) as refusal:
+        load_kek(path)
+    assert refusal.value.hint

@@ -157,3 +157,13 @@ def test_a_file_that_is_too_long_or_missing_is_refused(tmp_path):
 def test_errors_do_not_quote_values():
     error = refusal(GOOD.replace(KEY, "my-secret-value"))
     assert "my-secret-value" not in str(error)
+
+
+def test_a_settings_file_that_cannot_be_read_says_what_to_do(tmp_path):
+    with pytest.raises(ConfigError) as refusal:
+        EnclaveSettings.load(tmp_path / "none.toml", environment=())
+    assert refusal.value.hint
+    (tmp_path / "long.toml").write_bytes(b"#" * (MAXIMUM_FILE + 1))
+    with pytest.raises(ConfigError) as refusal:
+        EnclaveSettings.load(tmp_path / "long.toml", environment=())
+    assert refusal.value.hint

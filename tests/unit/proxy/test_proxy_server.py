@@ -242,8 +242,9 @@ def test_an_unusable_key_file_is_refused(tmp_path, content):
     path = tmp_path / "key"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError) as refusal:
         build_proxy(settings(api_key_file=path), verifier=SealedStack().verifier)
+    assert refusal.value.hint
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,9 @@ def check_base_url(name: str, url: str, trusted_hosts: Collection[str]) -> str:
     parts = urlsplit(url)
     where = f"backend {name!r}: base_url"
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"{where}: must be an http or https URL")
+        raise ConfigError(
+            f"{where}: must be an http or https URL", hint="such as http://127.0.0.1:11434"
+        )
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigError(f"{where}: no credentials, query or fragment", hint="use api_key_file")
     if not _is_near(parts.hostname):
@@ -53,7 +55,9 @@ def check_base_url(name: str, url: str, trusted_hosts: Collection[str]) -> str:
                 hint="prompts would leave this machine; if they may, list it in trusted_hosts",
             )
         if parts.scheme != "https":
-            raise ConfigError(f"{where}: {parts.hostname} must be reached over https")
+            raise ConfigError(
+                f"{where}: {parts.hostname} must be reached over https", hint="write https://"
+            )
     return url.rstrip("/")
 
 

@@ -62,7 +62,10 @@ def read_gguf_header(path: Path) -> GGUFHeader:
             return _read(file)
     except OSError as error:
         reason = error.strerror or type(error).__name__
-        raise ConfigError(f"model file {path}: {reason}") from error
+        raise ConfigError(
+            f"model file {path}: {reason}",
+            hint="model_path in the settings must name a file that this user may read",
+        ) from error
     except (_Malformed, struct.error, UnicodeDecodeError):
         raise ConfigError(
             f"model file {path}: not a usable GGUF file",
