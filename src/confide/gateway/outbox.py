@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 __all__ = ["Outbox", "outbox"]
 
@@ -20,19 +20,31 @@ class Outbox:
     __slots__ = ("_loop", "_waiting")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self._loop = ref(loop)  # a strong one would keep the entry of `_outboxes` for ever
         self._waiting: list[Callable[[], None]] = []
 
     def add(self, write: Callable[[], None]) -> None:
-        """Call `write` after the tasks of this turn; it must not raise."""
+        """Call `write` after the tasks of this turn; one that raises takes no other with it."""
         if not self._waiting:
-            self._loop.call_soon(self._flush)
+            self._soon()
         self._waiting.append(write)
+
+    def _soon(self) -> None:
+        loop = self._loop()
+        if loop is not None:
+            loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
-        for write in waiting:
-            write()
+        done = 0
+        try:
+            for write in waiting:
+                done += 1
+                write()
+        finally:
+            if done < len(waiting):  # the loop reports the error; the rest goes out next turn
+                self._waiting = waiting[done:] + self._waiting
+                self._soon()
 
 
 _outboxes: WeakKeyDictionary[asyncio.AbstractEventLoop, Outbox] = WeakKeyDictionary()

@@ -1,6 +1,8 @@
 """Writes of one turn of the loop leave together, in order, and none is lost."""
 
 import asyncio
+import gc
+import weakref
 from unittest.mock import Mock
 
 from confide.gateway.outbox import outbox
@@ -69,3 +71,30 @@ async def test_nothing_is_written_to_a_connection_that_is_gone():
     joined.write(b"too late")
     await turn()
     inner.write.assert_not_called()
+
+
+async def test_a_write_that_raises_takes_no_other_with_it():
+    loop = asyncio.get_running_loop()
+    reported, written = [], []
+    loop.set_exception_handler(lambda _, context: reported.append(context["exception"]))
+    box = outbox(loop)
+
+    def broken():
+        raise ZeroDivisionError
+
+    for write in (broken, lambda: written.append(1), broken, lambda: written.append(2)):
+        box.add(write)
+    for _ in range(3):
+        await turn()
+    assert written == [1, 2]
+    assert [type(error) for error in reported] == [ZeroDivisionError, ZeroDivisionError]
+
+
+def test_the_outbox_of_a_loop_goes_with_it():
+    loop = asyncio.new_event_loop()
+    outbox(loop)
+    gone = weakref.ref(loop)
+    loop.close()
+    del loop
+    gc.collect()
+    assert gone() is None
