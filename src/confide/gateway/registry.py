@@ -2,8 +2,9 @@
 
 Each enclave is asked every few seconds for its health and its directory. It is offered to
 clients while both answer; after two failures in a row it is ejected, and readmitted by the next
-success. Documents it served earlier in the same boot stay routable until they expire, because
-clients seal to them during the grace after a rotation.
+success. Documents it served earlier in the same boot stay routable for a day after they expire,
+because clients seal to them during the grace after a rotation; whether the key still opens
+requests is for the enclave to say.
 
 The gateway does not verify evidence. It could not speak for it: clients verify, and a
 gateway that lies about a document only makes them refuse.
@@ -142,8 +143,8 @@ class Enclave:
         await _wait(self._due, timeout_s)
 
 
-#: A key is accepted for so long after its document expired (protocol section 3).
-_GRACE_S: Final = 3600
+#: The longest grace that an enclave can be set to (`key_grace_s`).
+_GRACE_S: Final = 86_400
 
 
 def _key_ids(document: KeyDocument) -> frozenset[int]:
@@ -198,7 +199,7 @@ class Registry:
     @property
     def healthy(self) -> int:
         """How many enclaves are offered."""
-        return sum(enclave.healthy for enclave in self._enclaves.values())
+        return sum(enclave.healthy for enclave in self.enclaves)  # also read by other threads
 
     def want(self, source: str, urls: Iterable[str]) -> None:
         """Set the enclaves that one source (settings, database) names.

@@ -13,6 +13,7 @@ from tests.unit.gateway.doubles import (
     until,
 )
 
+from confide.config.enclave import DoorSettings
 from confide.errors import ConfigError, KeyConfigError, NoEnclaveAvailable
 from confide.gateway.accounts import Accounts
 from confide.gateway.addresses import enclave_url
@@ -132,7 +133,7 @@ def test_a_document_is_routed_until_its_grace_is_over():
     end = double.document.not_after
     assert pick(enclaves, document=header, key_id=1, now=end + 3599) is enclaves[0]
     with pytest.raises(KeyConfigError):
-        pick(enclaves, document=header, key_id=1, now=end + 3600)
+        pick(enclaves, document=header, key_id=1, now=end + 86_400)
 
 
 def test_the_number_of_remembered_documents_is_bounded():
@@ -167,3 +168,28 @@ def test_a_base_url_is_written_in_one_form(url, normal):
 def test_what_is_not_a_base_url_is_refused(url):
     with pytest.raises(ConfigError):
         enclave_url(url)
+
+
+def test_a_replaced_document_is_routed_for_the_longest_grace_an_enclave_may_have(enclave_of):
+    (longest,) = (
+        bound.le
+        for bound in DoorSettings.model_fields["key_grace_s"].metadata
+        if hasattr(bound, "le")
+    )
+    one, document = enclave_of()
+    end = document.not_after + longest
+    assert pick([one], document=document.sha256_hex.encode(), key_id=1, now=end - 1) is one
+    with pytest.raises(KeyConfigError):
+        pick([one], document=document.sha256_hex.encode(), key_id=1, now=end)
+
+
+@pytest.fixture
+def enclave_of():
+    def make():
+        document = EnclaveDouble().document
+        one = Enclave("http://e:1", EnclaveUpstream("http://e:1"))
+        one.accept(Replica(document.raw, b"evidence", b"manifest"), document)
+        one.healthy = True
+        return one, document
+
+    return make
