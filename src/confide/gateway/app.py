@@ -53,6 +53,7 @@ _SEALED_PATH: Final = "/v1/sealed"
 _KEYS_PATH: Final = "/.well-known/confide/keys"
 _KEY_PATH: Final = "/v1/key"
 _REQUEST_ID: Final = REQUEST_ID_HEADER.encode()
+_FORWARDED: Final = (b"x-forwarded-for", b"forwarded")
 _NO_STORE: Final = (b"cache-control", b"no-store")
 _CALLERS_S: Final = 0.5  # a revoked key works no longer than this
 
@@ -126,7 +127,7 @@ class GatewayApp:
         path: str = scope["path"]
         parts = self.parts
         address = scope["client"][0] if scope.get("client") else ""
-        if path == "/metrics" and not parts.metrics_clients & {address, "*"}:
+        if path == "/metrics" and not self._may_read_metrics(scope, address):
             raise RouteNotFound("there is no such route")
         if path not in _LOOK_UPS and not path.startswith(EVIDENCE_PATH):
             raise RouteNotFound("there is no such route")
@@ -138,9 +139,20 @@ class GatewayApp:
         if path == "/healthz":
             return "application/json", self._health()
         if path == "/metrics":
-            return CONTENT_TYPE, parts.instruments.render()
+            return CONTENT_TYPE, await asyncio.to_thread(parts.instruments.render)
         query: bytes = scope.get("query_string", b"")
         return EVIDENCE, await parts.directory.evidence(path, query, address)
+
+    def _may_read_metrics(self, scope: Message, address: str) -> bool:
+        allowed = self.parts.metrics_clients
+        if "*" in allowed:
+            return True
+        if any(name in _FORWARDED for name, _ in scope["headers"]):
+            # A trusted proxy's word has replaced the address; any other proxy hides the caller.
+            peer = scope.get("extensions", {}).get(LINE, {}).get("peer", scope.get("client"))
+            if scope.get("client") == peer:
+                return False
+        return address in allowed
 
     def _key(self, headers: list[tuple[bytes, bytes]]) -> bytes:
         parts = self.parts

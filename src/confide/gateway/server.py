@@ -137,7 +137,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._stop_clock()
         super().on_headers_complete()
         cycle = self.cycle
-        cycle.scope["extensions"] = {LINE: {"line": CallerLine(self, cycle)}}
+        cycle.scope["extensions"] = {LINE: {"line": CallerLine(self, cycle), "peer": self.client}}
 
     def on_body(self, body: bytes) -> None:
         """A piece of a body."""

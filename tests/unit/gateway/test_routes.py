@@ -3,6 +3,7 @@
 import asyncio
 import json
 import ssl
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -10,6 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.unit.gateway import doubles
 from tests.unit.gateway.doubles import Client, EnclaveDouble, Gateway, get, sealed, until
 
 from confide.apps.gateway import build_gateway
@@ -365,6 +367,44 @@ async def test_metrics_are_for_listed_addresses(tmp_path, enclave):
     gateway = Gateway(tmp_path, metrics_clients=("192.0.2.1",))
     async with gateway.serve():
         assert (await get(gateway.port, "/metrics"))[0] == 404
+
+
+@pytest.mark.parametrize("name", ["x-forwarded-for", "Forwarded"])
+async def test_metrics_are_not_for_callers_of_a_proxy_that_is_not_trusted(gateway, connect, name):
+    client = await connect()
+    client.head("GET", "/metrics", [(name, "127.0.0.1")])
+    await refused(client, 404, "route-not-found")
+
+
+@pytest.mark.parametrize(("caller", "status"), [("198.51.100.7", 200), ("203.0.113.9", 404)])
+async def test_behind_a_trusted_proxy_metrics_are_for_the_listed_callers(
+    tmp_path, monkeypatch, caller, status
+):
+    plain = doubles.Listening
+    monkeypatch.setattr(
+        doubles, "Listening", lambda *where, **rest: plain(*where, **rest, **TRUSTED)
+    )
+    gateway = Gateway(tmp_path, metrics_clients=("198.51.100.7",))
+    async with gateway.serve():
+        client = await Client.connect(gateway.port)
+        client.head("GET", "/metrics", [("x-forwarded-for", caller)])
+        assert await client.status() == status
+        client.close()
+
+
+TRUSTED = {"forwarded_allow_ips": ("127.0.0.1",)}
+
+
+async def test_metrics_are_written_by_another_thread(gateway, monkeypatch):
+    names = []
+    render = gateway.parts.instruments.render
+    monkeypatch.setattr(
+        gateway.parts.instruments,
+        "render",
+        lambda: names.append(threading.current_thread()) or render(),
+    )
+    assert (await get(gateway.port, "/metrics"))[0] == 200
+    assert threading.main_thread() not in names
 
 
 async def test_metrics_count_requests_and_refusals(gateway, connect):
