@@ -199,13 +199,19 @@ class Accounts:
                     .values(value=revisions.c.value + 1)
                 )
         except DatabaseError as error:
-            raise ConfigError(f"the database refused the change: {error.orig}") from error
+            raise ConfigError(
+                f"the database refused the change: {error.orig}",
+                hint="run it again when the disk has room and no other program locks the file",
+            ) from error
 
     def _domain(self, connection: Connection, domain: str) -> None:
         query = select(tables.domains.c.id).where(tables.domains.c.id == domain)
         if connection.execute(query).one_or_none() is None:
             known = ", ".join(connection.execute(select(tables.domains.c.id)).scalars())
-            raise ConfigError(f"there is no domain {domain!r}; there is: {known}")
+            raise ConfigError(
+                f"there is no domain {domain!r}; there is: {known}",
+                hint=f"confide admin domains set {domain}",
+            )
 
 
 def _begin(connection: Connection) -> None:

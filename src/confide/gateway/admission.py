@@ -14,6 +14,7 @@ from confide.identity.api_keys import digest, well_formed
 __all__ = ["Admission"]
 
 _SCHEME: Final = b"bearer "
+_NEW_KEY: Final = "the operator makes one with: confide admin keys create"
 _HINTS: Final = {
     Reason.RATE: "the requests per minute of this key are used up",
     Reason.STREAMS: "this key has as many answers in flight as it may",
@@ -57,18 +58,20 @@ class Admission:
             AuthenticationError: No key, an unknown one, an expired or revoked one.
         """
         if authorization is None or authorization[:7].lower() != _SCHEME:
-            raise AuthenticationError("send the API key as: Authorization: Bearer ck_...")
+            raise AuthenticationError(
+                "send the API key as: Authorization: Bearer ck_...; " + _NEW_KEY
+            )
         key = authorization[7:].strip()
         caller = self._callers.find(digest(self._pepper, key))
         if caller is None:
             if well_formed(key):
-                raise AuthenticationError("this gateway does not know this API key")
+                raise AuthenticationError("this gateway does not know this API key; " + _NEW_KEY)
             raise AuthenticationError("this is not an API key; was it cut or mistyped?")
         principal = caller.principal
         if principal.revoked:
-            raise AuthenticationError("this API key was revoked", code="key-revoked")
+            raise AuthenticationError("this API key was revoked; " + _NEW_KEY, code="key-revoked")
         if principal.expires_at is not None and self._now() >= principal.expires_at:
-            raise AuthenticationError("this API key expired", code="key-expired")
+            raise AuthenticationError("this API key expired; " + _NEW_KEY, code="key-expired")
         return caller
 
     def admit(self, caller: Caller) -> None:
@@ -82,7 +85,9 @@ class Admission:
         """
         if self._ledger.full:
             raise NoEnclaveAvailable(
-                "usage cannot be recorded right now", code="ledger-unavailable"
+                "usage cannot be recorded right now; the operator finds the cause in the gateway's"
+                " log, event ledger-failing",
+                code="ledger-unavailable",
             )
         denied = caller.limiter.admit(self._monotonic())
         if denied is not None:

@@ -34,7 +34,10 @@ def pick(
     if document is not None:
         return _by_document(enclaves, document.decode("latin-1").lower(), key_id, now)
     if not any(enclave.healthy for enclave in enclaves):
-        raise NoEnclaveAvailable("no enclave answers right now")
+        raise NoEnclaveAvailable(
+            "no enclave answers right now; try again, or ask the operator for: "
+            "confide admin enclaves list"
+        )
     found = [enclave for enclave in enclaves if enclave.healthy and enclave.has_key(key_id)]
     if len(found) != 1:
         raise KeyConfigError("the key id names no enclave, or more than one")
@@ -45,6 +48,9 @@ def _by_document(enclaves: Sequence[Enclave], document: str, key_id: int, now: f
     for enclave in enclaves:
         if enclave.holds(document, key_id, now):
             if not enclave.healthy:
-                raise NoEnclaveAvailable("the enclave this was sealed to does not answer")
+                raise NoEnclaveAvailable(
+                    "the enclave this was sealed to does not answer; fetch the directory and seal"
+                    " to another one"
+                )
             return enclave
     raise KeyConfigError("no enclave of this gateway has this key document")
