@@ -3,7 +3,7 @@
 The grant is a JWT (EdDSA, RFC 8037) with the claims of `confide.wire.grants`. It is put together
 from bytes that were prepared when the caller was read: signing costs 30 us, and a general JWT
 library would double that on every request for the same result. A test verifies the tokens
-with PyJWT, as the enclave does.
+with such a library.
 """
 
 from __future__ import annotations
