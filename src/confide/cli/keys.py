@@ -129,7 +129,7 @@ def _rotate(path: Path | None, passphrase_file: Path | None, as_json: bool) -> N
     "--new-passphrase-file",
     type=ask.FILE,
     metavar="FILE",
-    help="Private file with the new passphrase. Default: a prompt, or CONFIDE_PASSPHRASE.",
+    help="Private file with the new passphrase. Default: CONFIDE_PASSPHRASE, or a prompt.",
 )
 @ask.file_option
 @ask.passphrase_option
