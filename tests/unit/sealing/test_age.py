@@ -208,6 +208,14 @@ def test_what_is_not_bech32_is_refused(text):
         bech32.decode(text)
 
 
+@pytest.mark.parametrize("values", [[0], [0, 0, 0], [31, 29], [31, 31], [0] * 6])
+def test_bech32_that_does_not_end_on_a_whole_byte_is_refused(values):
+    residue = bech32._polymod([*bech32._expand("age"), *values, *[0] * 6]) ^ 1
+    letters = values + [residue >> 5 * (5 - i) & 31 for i in range(6)]
+    with pytest.raises(AgeFileError):
+        bech32.decode("age1" + "".join(bech32._ALPHABET[letter] for letter in letters))
+
+
 @pytest.mark.parametrize(
     "text",
     [
