@@ -267,3 +267,9 @@ def test_an_identity_file_without_identities_is_refused(text):
 def test_an_identity_is_never_printed_by_accident(identity):
     assert identity.reveal() not in f"{identity!r} {identity}"
     assert identity.reveal().lower() not in f"{identity!r} {identity}".lower()
+
+
+def test_a_key_over_the_limit_is_refused_before_any_work(monkeypatch):
+    monkeypatch.setattr(bech32, "_polymod", None)
+    with pytest.raises(AgeFileError):
+        bech32.decode("age1" + "q" * bech32.MAX_LENGTH)
