@@ -261,6 +261,15 @@ class TestKeyring:
             assert "--store file" in caught.value.hint
         assert not path.exists()
 
+    def test_one_that_was_chosen_by_hand_and_cannot_work_is_none(self, monkeypatch):
+        def refuse():
+            raise RuntimeError("no session bus")
+
+        monkeypatch.setattr(keyring, "get_keyring", refuse)
+        with pytest.raises(KeystoreError) as caught:
+            os_keyring.require()
+        assert "--store passphrase" in caught.value.hint
+
     def test_the_missing_extra_is_named(self, path, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, "keyring", None)
         with pytest.raises(KeystoreError) as caught:

@@ -41,9 +41,14 @@ def require() -> KeyringBackend:
             "the library for the system's keyring is not installed",
             hint=f"pip install 'confide[keyring]', or {_ELSEWHERE}",
         ) from None
-    backend = keyring.get_keyring()
-    # The library gives backends that keep nothing, or keep it in the clear, a priority below 1.
-    if backend.priority < 1:
+    try:
+        backend = keyring.get_keyring()
+        # Backends that keep nothing, or keep it in the clear, have a priority below 1; one
+        # that was chosen by hand and cannot work here raises.
+        usable = backend.priority >= 1
+    except (RuntimeError, ImportError):
+        usable = False
+    if not usable:
         raise KeystoreError("this machine has no keyring that confide can use", hint=_ELSEWHERE)
     return backend
 
