@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from confide.client.api import AsyncClient, Client
     from confide.client.transport import AsyncEncryptedTransport, EncryptedTransport
     from confide.errors import (
+        AgeFileError,
         AppraisalError,
         AttestationError,
         AuthenticationError,
@@ -32,11 +33,14 @@ if TYPE_CHECKING:
         GatewayError,
         InvalidRequest,
         KeyConfigError,
+        KeystoreError,
         ModelNotAllowed,
         ModelNotFound,
         ModelUnavailable,
         NoEnclaveAvailable,
+        NoMatchingIdentity,
         OpenError,
+        PassphraseError,
         PermissionDenied,
         RateLimited,
         ReplayError,
@@ -52,6 +56,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AgeFileError",
     "AppraisalError",
     "AsyncClient",
     "AsyncEncryptedTransport",
@@ -69,11 +74,14 @@ __all__ = [
     "GatewayError",
     "InvalidRequest",
     "KeyConfigError",
+    "KeystoreError",
     "ModelNotAllowed",
     "ModelNotFound",
     "ModelUnavailable",
     "NoEnclaveAvailable",
+    "NoMatchingIdentity",
     "OpenError",
+    "PassphraseError",
     "PermissionDenied",
     "RateLimited",
     "ReplayError",

@@ -4,6 +4,8 @@ Two questions place an error: was it authenticated, and what should the caller d
 
     ConfideError                     .code  stable slug      .hint  one line, optional
     ├── ConfigError                  fix the named file, key, value; nothing started
+    │   └── KeystoreError            the store of the client KEK, or a backup of it
+    │       └── PassphraseError      does not open the store, or is too weak for a new one
     ├── AttestationError             we refused; no request byte has left this machine
     │   ├── EvidenceError            malformed or unknown kind
     │   ├── EndorsementError         certificate or collateral missing, expired, revoked
@@ -13,6 +15,8 @@ Two questions place an error: was it authenticated, and what should the caller d
     │   ├── KeyConfigError           rejected before processing: refresh, resend once
     │   ├── ReplayError              rejected before processing: seen before or out of the window
     │   ├── OpenError                did not authenticate; no detail
+    │   ├── AgeFileError             an age file, recipient or identity is malformed or changed
+    │   ├── NoMatchingIdentity       the age file is for others
     │   └── StreamError              StreamTruncated (cut off), StreamClosed (used after its end)
     ├── GatewayError                 plaintext answer of the gateway: never treated as model output
     │   ├── AuthenticationError 401  PermissionDenied 403  RouteNotFound 404  RequestTooLarge 413
@@ -32,6 +36,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "AgeFileError",
     "AppraisalError",
     "AttestationError",
     "AuthenticationError",
@@ -45,11 +50,14 @@ __all__ = [
     "GatewayError",
     "InvalidRequest",
     "KeyConfigError",
+    "KeystoreError",
     "ModelNotAllowed",
     "ModelNotFound",
     "ModelUnavailable",
     "NoEnclaveAvailable",
+    "NoMatchingIdentity",
     "OpenError",
+    "PassphraseError",
     "PermissionDenied",
     "RateLimited",
     "ReplayError",
@@ -86,6 +94,18 @@ class ConfigError(ConfideError):
     """A setting, file or environment value is not usable; nothing was started."""
 
     code = "config-invalid"
+
+
+class KeystoreError(ConfigError):
+    """The store of the client KEK, or a backup of it, cannot be used; nothing was changed."""
+
+    code = "keystore"
+
+
+class PassphraseError(KeystoreError):
+    """The passphrase does not open the store, or is too weak for a new one."""
+
+    code = "passphrase"
 
 
 class AttestationError(ConfideError):
@@ -172,6 +192,18 @@ class OpenError(SealingError):
 
     def __init__(self) -> None:
         super().__init__("the sealed message did not authenticate")
+
+
+class AgeFileError(SealingError):
+    """An age file, recipient or identity is malformed, too large, or was changed."""
+
+    code = "age-file"
+
+
+class NoMatchingIdentity(SealingError):
+    """The age file is intact as far as anyone can tell, and for other recipients."""
+
+    code = "age-no-match"
 
 
 class StreamError(SealingError):

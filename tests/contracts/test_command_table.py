@@ -51,6 +51,6 @@ def test_every_command_and_option_has_help():
 
 def test_no_command_takes_a_secret_as_a_value():
     """A secret on the command line lands in the shell history and in the process list."""
-    secret = {"password", "secret", "token", "kek", "api_key", "private_key"}
+    secret = {"passphrase", "password", "secret", "token", "kek", "api_key", "private_key"}
     for path, command in walk(cli, "confide"):
         assert secret.isdisjoint(parameter.name for parameter in command.params), path

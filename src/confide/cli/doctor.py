@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import importlib.util
 import os
 import socket
-import stat
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -20,7 +17,7 @@ from pathlib import Path
 import click
 
 from confide.cli.output import EXIT_FAILED, emit, paint
-from confide.errors import ConfigError, TransportError
+from confide.errors import ConfigError, KeystoreError, TransportError
 
 __all__ = ["Check", "register"]
 
@@ -170,19 +167,16 @@ def check_data_directory(home: Path) -> Check:
 
 
 def check_kek(path: Path) -> Check:
-    """The client KEK is 32 bytes in base64 or hex, and private."""
+    """The key store is readable by its owner alone and holds a KEK, as far as it says."""
+    from confide.client.keystore import describe
+
     if not path.exists():
-        return Check("client kek", NOTE, f"none at {path}", "confide up creates one")
-    if stat.S_IMODE(path.stat().st_mode) & 0o077:
-        return Check("client kek", FAILED, f"{path} is readable by others", f"chmod 600 {path}")
-    text = path.read_text().strip()
+        return Check("client kek", NOTE, f"none at {path}", "confide keys create, or confide up")
     try:
-        length = len(bytes.fromhex(text) if len(text) == 64 else base64.b64decode(text))
-    except (ValueError, binascii.Error):
-        length = -1
-    if length != 32:
-        return Check("client kek", FAILED, f"{path} does not hold 32 bytes in base64 or hex")
-    return Check("client kek", OK, str(path))
+        info = describe(path)
+    except KeystoreError as error:
+        return Check("client kek", FAILED, str(error), error.hint)
+    return Check("client kek", OK, f"{info.labels[0].id}, kept as {info.kind.value} at {path}")
 
 
 def check_port(port: int, room: str) -> Check:

@@ -43,6 +43,7 @@ COMMANDS = {
     "doctor": Entry("doctor", "Check whether this machine can run confide."),
     "enclave": Entry("enclave", "Serve the enclave, the room that opens requests.", "enclave"),
     "gateway": Entry("gateway", "Serve the blind gateway; migrate its database.", "gateway"),
+    "keys": Entry("keys", "Create, rotate, back up and restore the keys kept at home."),
     "proxy": Entry("proxy", "Run the local proxy that speaks OpenAI's API.", "proxy"),
     "up": Entry(
         "up", "Start proxy, gateway and enclave on this machine and serve until Ctrl-C.", "local"

@@ -55,6 +55,7 @@ PLAIN_NAMES = {
     "CONFIDE_HOME": "data directory; default: the platform's user data directory",
     "CONFIDE_CONFIG": "settings file; default: confide.toml in the data directory",
     "CONFIDE_API_KEY": "API key that the command line sends to a gateway",
+    "CONFIDE_PASSPHRASE": "passphrase of the key store, for confide keys without a terminal",
 }
 """Environment names that are not a field of a settings class."""
 

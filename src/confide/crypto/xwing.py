@@ -6,7 +6,8 @@ An attacker must break both ML-KEM-768 and X25519. A public key is pkM || pkX
 (1184 + 32 bytes), an encapsulated key ctM || ctX (1088 + 32 bytes).
 
 Keys of an enclave are made by `PrivateKey.generate`, which asks the library for
-both halves, so their seeds are never Python bytes. `from_seed` is for vectors.
+both halves, so their seeds are never Python bytes. `from_seed` is for vectors and
+for keys that people keep in files (age identities).
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class PrivateKey:
 
     @classmethod
     def from_seed(cls, seed: bytes) -> PrivateKey:
-        """Expand a 32-byte seed. For published vectors and tests only.
+        """Expand a 32-byte seed, for keys that are kept: age identities, vectors.
 
         Raises:
             ValueError: Another length.

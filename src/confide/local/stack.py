@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from confide.client.keystore import create_kek
+from confide.client.keystore import ensure_kek
 from confide.errors import ConfigError
 from confide.local.accounts import ensure_api_key
 from confide.local.enclave_file import DEMO_MODEL, BackendChoice, demo_model_path, enclave_toml
@@ -247,7 +247,7 @@ class Stack:
         """First run: root, KEK, gateway store, API key. Every run: settings and client.env."""
         self.home.prepare()
         ensure_root(self.home)
-        create_kek(self.home.kek)
+        ensure_kek(self.home.kek)
         public_key = self._prepare_gateway()
         for number, port in enumerate(self.options.enclave_ports):
             text = enclave_toml(

@@ -1,9 +1,11 @@
 // Answers one JSON request per line with one JSON line, using independent implementations:
-// HPKE by `hpke` with `@panva/hpke-noble`, Binary HTTP by `bhttp-js`. Bytes travel as hex.
+// HPKE by `hpke` with `@panva/hpke-noble`, Binary HTTP by `bhttp-js`, age files by
+// `age-encryption`. Bytes travel as hex.
 // The tests copy this file beside the installed node_modules.
 import * as readline from "node:readline";
 import * as HPKE from "hpke";
 import * as noble from "@panva/hpke-noble";
+import * as age from "age-encryption";
 import { BHttpDecoder, BHttpEncoder } from "bhttp-js";
 
 const suite = new HPKE.CipherSuite(
@@ -56,6 +58,25 @@ const commands = {
       status: response.status, headers: [...response.headers],
       body: hex(new Uint8Array(await response.arrayBuffer())),
     };
+  },
+  async age_identity({ hybrid }) {
+    const identity = await (hybrid ? age.generateHybridIdentity() : age.generateX25519Identity());
+    return { identity, recipient: await age.identityToRecipient(identity) };
+  },
+  async age_recipient({ identity }) {
+    return { recipient: await age.identityToRecipient(identity) };
+  },
+  async age_encrypt({ recipients, plaintext, armored }) {
+    const encrypter = new age.Encrypter();
+    for (const recipient of recipients) encrypter.addRecipient(recipient);
+    const file = await encrypter.encrypt(bytes(plaintext));
+    return { file: armored ? hex(Buffer.from(age.armor.encode(file))) : hex(file) };
+  },
+  async age_decrypt({ identity, file, armored }) {
+    const decrypter = new age.Decrypter();
+    decrypter.addIdentity(identity);
+    const data = armored ? age.armor.decode(Buffer.from(file, "hex").toString()) : bytes(file);
+    return { plaintext: hex(await decrypter.decrypt(data)) };
   },
 };
 
