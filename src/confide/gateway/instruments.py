@@ -93,23 +93,14 @@ class Instruments:
         self.streams = registry.gauge(
             "confide_gateway_streams", "Sealed requests in flight."
         ).child()
-        registry.gauge(
-            "confide_gateway_enclaves_healthy", "Enclaves on offer.", read=enclaves_healthy
-        )
-        registry.gauge("confide_gateway_enclaves_known", "Enclaves known.", read=enclaves_known)
-        registry.gauge(
-            "confide_gateway_ledger_pending", "Rows waiting to be written.", read=ledger_pending
-        )
-        registry.gauge(
-            "confide_gateway_ledger_failing",
-            "1 while the database refuses rows.",
-            read=ledger_failing,
-        )
-        registry.gauge(
-            "confide_gateway_log_fields_dropped",
-            "Log fields and values that were refused.",
-            read=fields_dropped,
-        )
+        for name, help_text, read in (
+            ("enclaves_healthy", "Enclaves on offer.", enclaves_healthy),
+            ("enclaves_known", "Enclaves known.", enclaves_known),
+            ("ledger_pending", "Rows waiting to be written.", ledger_pending),
+            ("ledger_failing", "1 while the database refuses rows.", ledger_failing),
+            ("log_fields_dropped", "Log fields and values that were refused.", fields_dropped),
+        ):
+            registry.gauge(f"confide_gateway_{name}", help_text, read=read)
 
     def relayed(self, outcome: str, bytes_up: int, bytes_down: int, seconds: float) -> None:
         """Count one request that reached an enclave."""

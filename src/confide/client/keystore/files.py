@@ -62,7 +62,10 @@ def _write(path: Path, content: bytes, *, over: bool) -> None:
     except FileExistsError:
         raise
     except OSError as error:
-        raise KeystoreError(f"cannot write {path}: {error.strerror}") from error
+        raise KeystoreError(
+            f"cannot write {path}: {error.strerror}",
+            hint=f"make {path.parent} a directory that this user may write",
+        ) from error
     _flush_directory(path.parent)
 
 
@@ -106,7 +109,10 @@ def read_private(path: Path) -> bytes:
             f"there is no key store {path}", hint="confide keys create, or confide keys restore"
         ) from None
     except OSError as error:
-        raise KeystoreError(f"cannot read {path}: {error.strerror}") from error
+        raise KeystoreError(
+            f"cannot read {path}: {error.strerror}",
+            hint="confide keys restore puts it back from a backup",
+        ) from error
     if mode & 0o077 and sys.platform != "win32":
         raise KeystoreError(
             f"{path} may be read by others (mode {mode:04o})", hint=f"chmod 600 {path}"
@@ -129,7 +135,10 @@ def locked(path: Path) -> Iterator[None]:
             path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )
     except OSError as error:
-        raise KeystoreError(f"cannot write beside {path}: {error.strerror}") from error
+        raise KeystoreError(
+            f"cannot write beside {path}: {error.strerror}",
+            hint=f"make {path.parent} a directory that this user may write",
+        ) from error
     try:
         if sys.platform != "win32":
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
