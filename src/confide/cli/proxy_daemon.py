@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -28,7 +28,10 @@ from confide.cli.proxy_options import (
 )
 from confide.errors import ConfigError
 
-__all__ = ["log", "server_command", "start", "status", "stop"]
+if TYPE_CHECKING:
+    from confide.config.proxy import ProxySettings
+
+__all__ = ["log", "prepare", "server_command", "start", "status", "stop"]
 
 _FOLLOW_S = 0.2
 
@@ -39,6 +42,14 @@ def server_command(words: list[str], pid_file: Path, log_file: Path | None) -> l
     if log_file is not None:
         files += ["--log-file", str(log_file)]
     return [sys.executable, "-m", "confide", "proxy", "run", *words, *files]
+
+
+def prepare(settings: ProxySettings) -> None:
+    """Do what a proxy does first, so that it is said on this terminal and not in a log."""
+    from confide.apps.client_kek import ready_kek
+    from confide.config.sources import home_directory
+
+    ready_kek(settings, home_directory())
 
 
 @click.command("start")
@@ -66,7 +77,7 @@ def start(pid_file: Path | None, log_file: Path | None, **options: Any) -> None:
     from confide.daemon import start as start_server
 
     given = Given(options)
-    given.settings()  # what is wrong with them is said here, not in a log
+    prepare(given.settings())
     pid_file = (pid_file or default_pid_file()).absolute()
     log_file = default_log_file() if log_file is None else log_file
     chosen = None if str(log_file) == "-" else log_file.absolute()

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from confide.cli.output import report, talk
-from confide.cli.proxy_daemon import server_command
+from confide.cli.proxy_daemon import prepare, server_command
 from confide.cli.proxy_options import Given, default_pid_file, pid_file_option, server_options
 from confide.errors import ConfigError
 
@@ -193,6 +193,7 @@ def _start(given: Given, pid_file: Path, log: Path) -> Running:
     settings = given.settings(port=0)
     if settings.api_key is None and settings.api_key_file is None:
         _own_key()  # refuse before anything is started
+    prepare(settings)
     environment = given.environment(os.environ)
     if "compat" in ProxySettings.model_fields:  # both dialects, so that any program finds its own
         environment.setdefault("CONFIDE_PROXY__COMPAT", "both")

@@ -141,7 +141,8 @@ def _open_log(path: Path) -> IO[bytes]:
 def _await(
     process: subprocess.Popen[bytes], launch: Launch, said_before: int, deadline: float
 ) -> Mapping[str, object]:
-    log = f"its log: {launch.log_file}" if launch.log_file else None
+    kept = launch.log_file is not None and not launch.with_parent
+    log = f"its log: {launch.log_file}" if kept else None
     while time.monotonic() < deadline:
         if process.poll() is not None:
             error, hint = _last_words(launch.log_file, said_before)

@@ -36,7 +36,7 @@ SERVING: Final = "serving"
 DRAINING: Final = "draining"
 
 _MAX_FILE: Final = 16 * 1024  # bytes
-_BLOCK: Final = 1024  # bytes; the length stays the same, so that a reader never sees half a change
+_BLOCK: Final = 512  # bytes; the length stays the same, so that a reader never sees half a change
 _OURS: Final = re.compile(rb"\s*|[0-9]{1,10}\s*(\n\{.*)?", re.DOTALL)
 _CLAIM_S: Final = 0.5  # a reader holds the lock for some microseconds
 _PAUSE_S: Final = 0.01
