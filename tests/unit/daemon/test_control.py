@@ -187,5 +187,3 @@ def test_the_url_is_one_that_this_machine_can_use(host, url):
 
 def test_nobody_answers_for_facts_without_a_port():
     assert ask({}) is None
-
-
