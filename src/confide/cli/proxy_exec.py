@@ -143,6 +143,7 @@ def _way(given: Given, pid_file: Path | None) -> Iterator[_Way]:
         return
     from confide.daemon import stop
 
+    _sweep(default_pid_file().parent)
     own = default_pid_file().with_name(f"exec-{os.getpid()}-{secrets.token_hex(4)}.pid")
     log = own.with_suffix(".log")
     try:
@@ -153,6 +154,18 @@ def _way(given: Given, pid_file: Path | None) -> Iterator[_Way]:
         stop(own, drain_s=0)
         for left in own.parent.glob(f"{log.name}*"):
             left.unlink()
+
+
+def _sweep(home: Path) -> None:
+    """Remove the logs of launchers that were killed; their proxies ended with them."""
+    for left in home.glob("exec-*.log*"):
+        pid = left.name.split("-")[1]
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            left.unlink(missing_ok=True)
+        except (PermissionError, ValueError):
+            continue
 
 
 def _way_of_daemon(pid_file: Path) -> _Way | None:
