@@ -126,13 +126,13 @@ def claude(context: click.Context, arguments: tuple[str, ...]) -> None:
 
 
 def _run(command: tuple[str, ...], environment: Mapping[str, str]) -> int:
-    from confide.daemon.programs import NotStarted, run_program
+    from confide.daemon.programs import EXIT_CODES, run_program
 
     try:
         return run_program(command, environment)
-    except NotStarted as error:
+    except ConfigError as error:
         report(error)
-        return error.status
+        return EXIT_CODES[error.code]
 
 
 @contextmanager
@@ -170,7 +170,7 @@ def _sweep(home: Path) -> None:
 
 def _way_of_daemon(pid_file: Path) -> _Way | None:
     from confide.daemon import look
-    from confide.daemon.control import ask
+    from confide.daemon.probe import ask
 
     found = look(pid_file)
     if found is None or found.state != "serving" or ask(found.facts) is None:
@@ -181,7 +181,7 @@ def _way_of_daemon(pid_file: Path) -> _Way | None:
 def _way_of_up() -> _Way | None:
     """The proxy of a running `confide up`, by the variables it left in the data directory."""
     from confide.config.sources import home_directory
-    from confide.daemon.control import ask
+    from confide.daemon.probe import ask
 
     try:
         text = (home_directory() / "client.env").read_text()
@@ -215,7 +215,7 @@ def _start(given: Given, pid_file: Path, log: Path) -> Running:
 
 
 def _way_to(facts: Mapping[str, object]) -> _Way:
-    from confide.daemon.control import url_of
+    from confide.daemon.probe import url_of
 
     key = _KEY_OF_THE_PROXY if facts.get("own_key") else _own_key()
     compat = facts.get("compat")

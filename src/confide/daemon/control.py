@@ -8,10 +8,7 @@ agreed, is asked once more to end now, and is killed if it does not.
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import os
-import select
 import signal
 import subprocess
 import time
@@ -21,16 +18,17 @@ from pathlib import Path
 from typing import IO, Final, Literal
 
 from confide.daemon.presence import DRAINING, SERVING, Found, look, remove_stale
+from confide.daemon.probe import ask, url_of
+from confide.daemon.target import POLL_S, Target
 from confide.errors import ConfideError, ConfigError
 
-__all__ = ["REACTION_S", "Launch", "Running", "Stopped", "ask", "start", "status", "stop", "url_of"]
+__all__ = ["REACTION_S", "Launch", "Running", "Stopped", "start", "status", "stop"]
 
 REACTION_S: Final = 5.0
 """Seconds a server has to begin stopping."""
 
 _HURRY_S: Final = 2.0  # to end after it was told not to wait any longer
 _GRACE_S: Final = 1.0  # to clean up after the last answer
-_POLL_S: Final = 0.02
 _LAST_WORDS: Final = 64 * 1024  # bytes of its log that are searched
 
 
@@ -153,7 +151,7 @@ def _await(
         ours = found is not None and found.pid == process.pid and found.state == SERVING
         if found and ours and ask(found.facts) is not None:
             return found.facts
-        time.sleep(_POLL_S)
+        time.sleep(POLL_S)
     raise ConfigError("it was not ready in time and was ended", hint=log)
 
 
@@ -172,70 +170,6 @@ def _last_words(log: Path | None, said_before: int) -> tuple[str, str]:
         for start in ("confide: error: ", "confide: hint: ")
     )
     return error, hint
-
-
-def url_of(facts: Mapping[str, object]) -> str:
-    """Base URL, on this machine, of a server that noted its host and port."""
-    host = str(facts.get("host", "127.0.0.1"))
-    host = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(host, host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{facts.get('port')}"
-
-
-def ask(facts: Mapping[str, object], *, timeout_s: float = 2.0) -> dict[str, object] | None:
-    """Ask a server whether it is alive: the JSON object of `GET /`, None if there is none."""
-    host, _, port = url_of(facts).removeprefix("http://").rpartition(":")
-    if not port.isdigit():
-        return None
-    connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=timeout_s)
-    # Whatever address it listens on, this is a name of it that it always answers to.
-    headers = {"Host": f"127.0.0.1:{port}", "Accept": "application/json"}
-    try:
-        connection.request("GET", "/", headers=headers)
-        answer = connection.getresponse()
-        parsed = json.loads(answer.read(65536)) if answer.status == 200 else None
-    except (OSError, http.client.HTTPException, ValueError):
-        return None
-    finally:
-        connection.close()
-    return parsed if isinstance(parsed, dict) else None
-
-
-class _Target:
-    """One process, named so that its number cannot come to mean another."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self._descriptor = os.pidfd_open(pid) if hasattr(os, "pidfd_open") else None
-
-    def send(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            if self._descriptor is not None:
-                signal.pidfd_send_signal(self._descriptor, number)
-            else:
-                os.kill(self.pid, number)
-
-    @property
-    def gone(self) -> bool:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, os.WNOHANG)  # if this process started it
-        if self._descriptor is not None:
-            return bool(select.select([self._descriptor], [], [], 0)[0])
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        return False
-
-    def wait(self, until: float) -> bool:
-        while not self.gone:
-            if time.monotonic() > until:
-                return False
-            time.sleep(_POLL_S)
-        return True
-
-    def close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
 
 
 def stop(
@@ -270,7 +204,7 @@ def stop(
     return Stopped(outcome, target.pid)
 
 
-def _aim(pid_file: Path) -> _Target | None:
+def _aim(pid_file: Path) -> Target | None:
     """Name the process, then make sure that it still was the server when it was named."""
     deadline = time.monotonic() + 1.0
     while time.monotonic() < deadline:
@@ -279,12 +213,12 @@ def _aim(pid_file: Path) -> _Target | None:
             return None
         if found.pid is not None:
             with contextlib.suppress(ProcessLookupError):
-                target = _Target(found.pid)
+                target = Target(found.pid)
                 again = look(pid_file)
                 if again and again.alive and again.pid == found.pid:
                     return target
                 target.close()
-        time.sleep(_POLL_S)
+        time.sleep(POLL_S)
     raise ConfideError(f"the process that holds {pid_file} does not say its number")
 
 
@@ -295,7 +229,7 @@ def _seconds(found: Found, drain_s: float | None) -> float:
 
 
 def _end(
-    target: _Target, pid_file: Path, drain_s: float, reaction_s: float
+    target: Target, pid_file: Path, drain_s: float, reaction_s: float
 ) -> Literal["stopped", "hurried", "killed"]:
     asked = time.monotonic()
     target.send(signal.SIGTERM)
@@ -307,14 +241,14 @@ def _end(
         reacts = found is None or found.state in (DRAINING, "stopped")
         if waited > reaction_s and not reacts:
             return _kill(target)
-        time.sleep(_POLL_S)
+        time.sleep(POLL_S)
     else:
         return "stopped"
     target.send(signal.SIGINT)
     return "hurried" if target.wait(time.monotonic() + _HURRY_S) else _kill(target)
 
 
-def _kill(target: _Target) -> Literal["killed"]:
+def _kill(target: Target) -> Literal["killed"]:
     target.send(signal.SIGKILL)
     if not target.wait(time.monotonic() + REACTION_S):
         raise ConfideError(f"process {target.pid} cannot be ended")

@@ -16,28 +16,17 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Final
 
-from confide.errors import ConfideError
+from confide.errors import ConfigError
 
-__all__ = ["NotStarted", "environment_for", "run_program"]
+__all__ = ["EXIT_CODES", "environment_for", "run_program"]
+
+EXIT_CODES: Final = {"program-not-found": 127, "program-not-executable": 126}
+"""Code of the error of `run_program` to exit code, as of a shell."""
 
 _HELD_BACK: Final = ("CLIENT_KEK", "CONFIDE_API_KEY", "ANTHROPIC_API_KEY")
 _HELD_BACK_PREFIX: Final = "CONFIDE_PROXY__"
 _LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _FORWARDED: Final = ("SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGINT")
-
-
-class NotStarted(ConfideError):
-    """The program could not be started.
-
-    Attributes:
-        status: Exit code as of a shell: 127 not found, 126 not executable.
-    """
-
-    code = "program-not-started"
-
-    def __init__(self, message: str, status: int, *, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
-        self.status = status
 
 
 def environment_for(
@@ -83,16 +72,20 @@ def run_program(command: Sequence[str], environment: Mapping[str, str]) -> int:
         Its exit code; 128 and the number of the signal that ended it.
 
     Raises:
-        NotStarted: There is no such program, or it may not be run.
+        ConfigError: There is no such program, or it may not be run; see `EXIT_CODES`.
     """
     received: list[int] = []
     with _noting(received) as forward_to:
         try:
             process = subprocess.Popen(list(command), env=dict(environment))
         except FileNotFoundError:
-            raise NotStarted(f"there is no program {command[0]}", 127) from None
+            raise ConfigError(
+                f"there is no program {command[0]}", code="program-not-found"
+            ) from None
         except OSError as error:
-            raise NotStarted(f"cannot run {command[0]}: {error.strerror}", 126) from error
+            raise ConfigError(
+                f"cannot run {command[0]}: {error.strerror}", code="program-not-executable"
+            ) from error
         forward_to.append(process)
         for number in received:  # came before there was anyone to tell
             process.send_signal(number)

@@ -11,7 +11,7 @@ import pytest
 import tests.doubles.daemon_server as double
 
 from confide.daemon import Launch, look, start, status, stop
-from confide.daemon.control import ask, url_of
+from confide.daemon.probe import ask, url_of
 from confide.errors import ConfigError
 
 

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from confide.daemon.programs import NotStarted, environment_for, run_program
+from confide.daemon.programs import EXIT_CODES, environment_for, run_program
+from confide.errors import ConfigError
 
 SUPERVISOR = """
 import sys
@@ -55,11 +56,11 @@ def test_a_program_that_a_signal_ended_is_128_and_the_signal():
 
 
 def test_a_program_that_is_not_there_is_127_and_a_directory_126(tmp_path):
-    with pytest.raises(NotStarted) as missing:
+    with pytest.raises(ConfigError) as missing:
         run_program([str(tmp_path / "none")], {})
-    with pytest.raises(NotStarted) as unusable:
+    with pytest.raises(ConfigError) as unusable:
         run_program([str(tmp_path)], {})
-    assert (missing.value.status, unusable.value.status) == (127, 126)
+    assert [EXIT_CODES[found.value.code] for found in (missing, unusable)] == [127, 126]
 
 
 def test_our_own_signal_handlers_are_put_back():
