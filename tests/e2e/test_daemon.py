@@ -109,6 +109,24 @@ def test_the_documented_names_of_the_environment_start_it(confide, options, tmp_
     assert confide("proxy", "stop").returncode == 0
 
 
+def test_a_daemon_without_a_log_file_writes_where_its_starter_does(options, tmp_path):
+    # Into files: a pipe would not end before the daemon does.
+    home, written = tmp_path / "home", tmp_path / "terminal"
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("CONFIDE_")}
+    with written.open("wb") as terminal:
+        started = subprocess.run(
+            [sys.executable, "-m", "confide", "proxy", "start", *options, "--log-file", "-"],
+            env={**environment, "CONFIDE_HOME": str(home)},
+            stdout=terminal,
+            stderr=terminal,
+            check=False,
+        )
+    assert started.returncode == 0
+    assert stop(home / "proxy.pid").outcome == "stopped"
+    assert '"event":"verification"' in written.read_text()
+    assert not (home / "logs").exists()
+
+
 def test_a_daemon_that_cannot_start_says_why_here(confide, options):
     with_port = confide("proxy", "start", *options)
     assert with_port.returncode == 0

@@ -1,7 +1,6 @@
 """Look up where gateway and enclave are, once, and notice if that changes.
 
-    GET <endpoints_url>/.well-known/confide/endpoints.json
-    {"v": 1, "gateway_url": "https://...", "enclave_url": "https://..."}     enclave_url is optional
+    GET <endpoints_url>/.well-known/confide/endpoints.json     (`confide.wire.endpoints`)
 
 The answer of the first time is kept in the data directory (`client/endpoints/`), one file per
 URL. A later answer that differs is refused: whoever controls that web server shall not be able
@@ -23,12 +22,11 @@ import httpx2
 from confide.config.proxy import ProxySettings
 from confide.errors import ConfigError, TransportError
 from confide.telemetry.logs import event
-from confide.wire.strict_json import MalformedJSON, canonical, object_of, only_members, text
+from confide.wire.endpoints import ENDPOINTS_PATH, MAX_DOCUMENT, Endpoints
+from confide.wire.strict_json import MalformedJSON
 
-__all__ = ["ENDPOINTS_PATH", "MAX_DOCUMENT", "look_up"]
+__all__ = ["look_up"]
 
-ENDPOINTS_PATH: Final = "/.well-known/confide/endpoints.json"
-MAX_DOCUMENT: Final = 16 * 1024  # bytes
 _TIMEOUT_S: Final = 5.0
 
 
@@ -61,8 +59,7 @@ def look_up(
         found = _read(pin)
     else:
         _compare(found, pin, url)
-    values = {name: value for name, value in found.items() if name != "v"}
-    return settings.model_copy(update={**values, "endpoints_url": None})
+    return settings.model_copy(update={**vars(found), "endpoints_url": None})
 
 
 def _document_url(base: str) -> str:
@@ -87,7 +84,7 @@ def _on_this_machine(url: httpx2.URL) -> bool:
         return False
 
 
-def _fetch(url: str, transport: httpx2.BaseTransport | None) -> dict[str, object]:
+def _fetch(url: str, transport: httpx2.BaseTransport | None) -> Endpoints:
     content = b""
     try:
         with (
@@ -106,30 +103,23 @@ def _fetch(url: str, transport: httpx2.BaseTransport | None) -> dict[str, object
     return _parse(content, url)
 
 
-def _parse(content: bytes, where: str) -> dict[str, object]:
+def _parse(content: bytes, where: str) -> Endpoints:
     try:
-        members = object_of(content, max_bytes=MAX_DOCUMENT)
-        names = {"v", "gateway_url", *({"enclave_url"} & members.keys())}
-        only_members(members, frozenset(names))
-        if members["v"] != 1:
-            raise MalformedJSON("v is not 1")
-        for name in names - {"v"}:
-            text(members[name], name)
+        return Endpoints.parse(content)
     except MalformedJSON as error:
         raise ConfigError(f"the endpoints document {where} is not usable: {error}") from error
-    return members
 
 
-def _read(pin: Path) -> dict[str, object]:
+def _read(pin: Path) -> Endpoints:
     try:
         return _parse(pin.read_bytes(), str(pin))
     except OSError as error:
         raise ConfigError(f"cannot read {pin}: {error.strerror}") from error
 
 
-def _compare(found: dict[str, object], pin: Path, url: str) -> None:
+def _compare(found: Endpoints, pin: Path, url: str) -> None:
     if not pin.exists():
-        _write(pin, canonical(found) + b"\n")
+        _write(pin, found.encode() + b"\n")
         event("endpoints", outcome="pinned")
     elif _read(pin) != found:
         raise ConfigError(

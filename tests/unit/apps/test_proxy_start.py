@@ -8,10 +8,11 @@ import pytest
 from tests.doubles.sealed_stack import SealedStack
 
 from confide.apps.client_kek import ready_kek
-from confide.apps.endpoints import MAX_DOCUMENT, look_up
+from confide.apps.endpoints import look_up
 from confide.client import AsyncEncryptedTransport, EncryptedTransport
 from confide.config.proxy import ProxySettings
 from confide.errors import ConfigError, TransportError
+from confide.wire.endpoints import MAX_DOCUMENT
 
 URL = "https://confide.test"
 DOCUMENT = {"v": 1, "gateway_url": "https://g.test", "enclave_url": "https://e.test"}
@@ -133,6 +134,7 @@ def test_each_url_has_its_own_pin(tmp_path):
         b"{",
         b"[]",
         {"v": 2, "gateway_url": "a"},
+        {"v": True, "gateway_url": "a"},
         {"v": 1},
         {"v": 1, "gateway_url": 7},
         {"v": 1, "gateway_url": ""},

@@ -107,7 +107,7 @@ def test_stopping_what_does_not_run_is_no_error(tmp_path):
 def test_a_server_that_ignores_sigterm_is_killed_after_its_time_to_react(run):
     running, pid_file = run("deaf")
     started = time.monotonic()
-    assert stop(pid_file, reaction_s=0.5).outcome == "killed"
+    assert stop(pid_file, drain_s=60, reaction_s=0.5).outcome == "killed"
     assert 0.5 <= time.monotonic() - started < 5
     assert gone(running.pid)
     assert not pid_file.exists()

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from confide.daemon import presence as presence_module
 from confide.daemon.presence import Presence, look, remove_stale
 from confide.errors import ConfigError
 
@@ -107,6 +108,20 @@ def test_a_file_that_is_something_else_is_left_as_it_is(path, content):
         with pytest.raises(ConfigError):
             attempt(path)
     assert path.read_bytes() == content
+
+
+def test_a_file_that_its_owner_removes_while_it_is_claimed_is_made_anew(path, monkeypatch):
+    lock = presence_module.fcntl.flock
+
+    def lock_after_removal(descriptor, operation):
+        monkeypatch.setattr(presence_module.fcntl, "flock", lock)
+        path.unlink()
+        lock(descriptor, operation)
+
+    monkeypatch.setattr(presence_module.fcntl, "flock", lock_after_removal)
+    presence = Presence.claim(path)
+    assert look(path).alive
+    presence.ended()
 
 
 def test_a_link_is_not_followed(path, tmp_path):
