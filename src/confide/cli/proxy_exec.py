@@ -157,8 +157,8 @@ def _way(given: Given, pid_file: Path | None) -> Iterator[_Way]:
 
 
 def _sweep(home: Path) -> None:
-    """Remove the logs of launchers that were killed; their proxies ended with them."""
-    for left in home.glob("exec-*.log*"):
+    """Remove the files of launchers that were killed; their proxies ended with them."""
+    for left in home.glob("exec-*"):
         pid = left.name.split("-")[1]
         try:
             os.kill(int(pid), 0)

@@ -199,6 +199,17 @@ def test_exec_takes_the_options_of_the_program_for_the_program(monkeypatch):
     assert call("exec", sys.executable, "-c", "raise SystemExit(5)").exit_code == 5
 
 
+def test_files_of_launchers_that_are_gone_are_removed_and_no_others(tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    stale = [f"exec-{gone.pid}-a.pid", f"exec-{gone.pid}-a.log", f"exec-{gone.pid}-a.log.1"]
+    kept = [f"exec-{os.getpid()}-a.log", "exec-notes-a.log", "proxy.pid"]
+    for name in stale + kept:
+        (tmp_path / name).write_text("")
+    proxy_exec._sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
 @pytest.mark.parametrize("name", ["confidential_proxy", "confidential_claude"])
 def test_the_short_programs_are_the_commands(name):
     code = f"import sys; sys.argv[1:] = ['status']; from confide.cli.main import {name}; {name}()"
