@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from confide.client.keystore import create_kek, fingerprint, load_kek, parse_kek
+from confide.client.keystore import create_kek, describe, fingerprint, parse_kek
 from confide.config.proxy import ProxySettings
 from confide.errors import ConfigError
 
@@ -29,7 +29,7 @@ def ready_kek(settings: ProxySettings, home: Path) -> str:
         return fingerprint(parse_kek(settings.client_kek.get_secret_value(), name="client_kek"))
     path = home / "client" / "kek"
     if path.exists():
-        return fingerprint(load_kek(path))
+        return describe(path).labels[0].id  # without asking for a passphrase
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

@@ -10,6 +10,7 @@ from tests.doubles.sealed_stack import SealedStack
 from confide.apps.client_kek import ready_kek
 from confide.apps.endpoints import look_up
 from confide.client import AsyncEncryptedTransport, EncryptedTransport
+from confide.client.keystore import KeySet, StoreKind, create_keys, new_passphrase
 from confide.config.proxy import ProxySettings
 from confide.errors import ConfigError, TransportError
 from confide.wire.endpoints import MAX_DOCUMENT
@@ -66,6 +67,15 @@ def test_a_kek_that_is_not_32_bytes_is_refused_without_quoting_it(tmp_path, text
     with pytest.raises(ConfigError) as caught:
         ready_kek(settings(client_kek=text), tmp_path)
     assert not text or text not in str(caught.value)
+
+
+def test_keys_under_a_passphrase_do_not_stop_the_proxy(tmp_path):
+    path = tmp_path / "client" / "kek"
+    path.parent.mkdir()
+    passphrase = new_passphrase("correct horse battery staple, seven")
+    keys = KeySet.create(now=1.0)
+    create_keys(path, keys, StoreKind.PASSPHRASE, lambda: passphrase)
+    assert ready_kek(settings(), tmp_path) == keys.active.id
 
 
 def test_a_kek_that_others_may_read_is_refused(tmp_path):
