@@ -20,7 +20,7 @@ FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL
 LINK = re.compile(r"(?<!\!)\[[^\]]+\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 # Programs that a page may tell the reader to run, besides `confide` itself.
-PROGRAMS = {".", "cd", "curl", "export", "git", "grep", "make", "npm", "pip", "python"}
+PROGRAMS = {".", "cd", "curl", "export", "git", "grep", "make", "npm", "pip", "printf", "python"}
 
 # Words of advertising, which a page must not use (style: claims carry a number or a file).
 EMPTY_WORDS = [
@@ -138,6 +138,10 @@ def test_commands_in_console_blocks_exist(place, words):
     program = words[0].removeprefix(".venv/bin/")
     if program == "confide":
         assert unknown_word(words[1:]) is None, place
+    elif program == "confidential-proxy":
+        assert unknown_word(["proxy", *words[1:]]) is None, place
+    elif program == "confidential-claude":
+        pass  # every word is Claude Code's
     elif program == "make":
         assert set(words[1:]) <= make_targets(), place
     elif words[0].startswith(".venv/bin/"):
@@ -155,7 +159,7 @@ def test_links_to_files_lead_somewhere(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_files_that_a_page_names_exist(page):
-    folders = "benchmarks|docs|models|spec|src|tests|tools"
+    folders = "benchmarks|deploy|docs|models|spec|src|tests|tools"
     for name in re.findall(rf"`((?:{folders})/[\w./-]+)`", page.read_text()):
         assert (ROOT / name).exists(), name
 

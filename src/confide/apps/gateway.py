@@ -25,6 +25,7 @@ from confide.gateway.setup import GatewayState, open_state
 from confide.gateway.upstream import EnclaveUpstream
 from confide.identity.principal import Limits
 from confide.telemetry import logs
+from confide.wire.endpoints import Endpoints
 
 __all__ = ["build_gateway", "serve_gateway"]
 
@@ -81,9 +82,16 @@ def build_gateway(
             ledger=core.ledger,
             instruments=core.instruments,
             metrics_clients=frozenset(settings.metrics_clients),
+            endpoints=_endpoints(settings),
             now=now,
         )
     )
+
+
+def _endpoints(settings: GatewaySettings) -> bytes | None:
+    if settings.public_url is None:
+        return None
+    return Endpoints(settings.public_url, settings.public_enclave_url).encode()
 
 
 def serve_gateway(settings: GatewaySettings) -> None:

@@ -6,41 +6,70 @@ cannot import, passes the one that accepts this machine's simulated evidence.
 
 from __future__ import annotations
 
+import socket
 import sys
+import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from starlette.types import ASGIApp
 
+from confide.apps.client_kek import ready_kek
+from confide.apps.endpoints import look_up
 from confide.apps.serving import MAX_HEAD, BoundedProtocol, listen, serve
 from confide.attest.policy_file import read_policy
 from confide.attest.results import EnclaveVerifier
 from confide.attest.verifier import Verifier
 from confide.client.transport import AsyncEncryptedTransport
 from confide.config.proxy import ProxySettings
+from confide.daemon.presence import STARTING, Presence
 from confide.dialects.error_bodies import openai_error
 from confide.errors import ConfigError, GatewayError
 from confide.proxy.app import build_app
 from confide.proxy.ports import holder_of
 from confide.telemetry import logs
+from confide.telemetry.rotation import RotatingFile
 
-__all__ = ["build_proxy", "policy_verifier", "serve_proxy"]
+__all__ = ["Surroundings", "build_proxy", "policy_verifier", "serve_proxy"]
 
 _MAX_KEY_FILE = 4096  # bytes
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What belongs to one process and not to its settings.
+
+    Attributes:
+        home: Data directory, for the client KEK and pinned endpoints.
+        pid_file: Claimed while the proxy runs; None for none.
+        log_file: Where events go, rotated by size; None is standard error.
+    """
+
+    home: Path
+    pid_file: Path | None = None
+    log_file: Path | None = None
 
 
 def build_proxy(settings: ProxySettings, *, verifier: EnclaveVerifier) -> ASGIApp:
     """Wire the proxy.
 
     Args:
-        settings: The settings.
+        settings: The settings, with the gateway's URL.
         verifier: Decides which enclaves are good enough.
 
     Raises:
-        ConfigError: The gateway's URL or the API key file is not usable.
+        ConfigError: A URL or the API key is not usable.
     """
-    key = None if settings.api_key_file is None else _read_key(settings.api_key_file)
-    transport = AsyncEncryptedTransport(settings.gateway_url, api_key=key, verifier=verifier)
+    if settings.gateway_url is None:
+        raise ConfigError("the gateway's URL is not known")
+    transport = AsyncEncryptedTransport(
+        settings.gateway_url,
+        api_key=_api_key(settings),
+        verifier=verifier,
+        enclave=settings.enclave_url,
+    )
     return build_app(
         transport,
         port=settings.port,
@@ -65,25 +94,71 @@ def policy_verifier(settings: ProxySettings) -> EnclaveVerifier:
     return Verifier(read_policy(settings.policy_file, at=at))
 
 
-def serve_proxy(settings: ProxySettings, *, verifier: EnclaveVerifier) -> None:
+def serve_proxy(
+    settings: ProxySettings, *, verifier: EnclaveVerifier, surroundings: Surroundings
+) -> None:
     """Serve until a stop signal.
 
     Raises:
-        ConfigError: The address is taken, or a setting is not usable.
+        ConfideError: The address is taken, another proxy holds the PID file, a setting is not
+            usable, or the endpoints cannot be looked up.
     """
-    logs.configure(settings.log_level, sys.stderr)
-    app = build_proxy(settings, verifier=verifier)
+    logs.configure(settings.log_level, _log_stream(surroundings.log_file))
+    presence = _presence(settings, surroundings)
     try:
-        listener = listen(settings.host, settings.port)
+        ready_kek(settings, surroundings.home)
+        settings = look_up(settings, surroundings.home)
+        listener = _listen(settings)
+        with listener:
+            settings = settings.model_copy(update={"port": listener.getsockname()[1]})
+            app = build_proxy(settings, verifier=verifier)
+            if presence:
+                presence.note(STARTING, port=settings.port)
+            serve(
+                app,
+                listener,
+                drain_s=settings.shutdown_timeout_s,
+                startup_error=lambda: None,
+                protocol=ProxyProtocol,
+                watcher=presence,
+            )
+    finally:
+        if presence:
+            presence.ended()
+
+
+def _presence(settings: ProxySettings, surroundings: Surroundings) -> Presence | None:
+    if surroundings.pid_file is None:
+        return None
+    # Which dialects it speaks, if that can be chosen: who starts a program beside it must know.
+    compat = {"compat": getattr(settings, "compat", None)}
+    return Presence.claim(
+        surroundings.pid_file,
+        **{name: value for name, value in compat.items() if value},
+        host=settings.host,
+        own_key=settings.api_key is not None or settings.api_key_file is not None,
+        shutdown_timeout_s=settings.shutdown_timeout_s,
+        log_file=None if surroundings.log_file is None else str(surroundings.log_file),
+        started_at=round(time.time()),  # noqa: TID251 - composition root
+        version=version("confide"),
+    )
+
+
+def _log_stream(path: Path | None) -> logs.LineStream:
+    if path is None:
+        return sys.stderr
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return RotatingFile(path)
+    except OSError as error:
+        raise ConfigError(f"cannot write the log file {path}: {error.strerror}") from error
+
+
+def _listen(settings: ProxySettings) -> socket.socket:
+    try:
+        return listen(settings.host, settings.port)
     except ConfigError as error:
         raise _explained(error, settings) from error
-    serve(
-        app,
-        listener,
-        drain_s=settings.shutdown_timeout_s,
-        startup_error=lambda: None,
-        protocol=ProxyProtocol,
-    )
 
 
 class ProxyProtocol(BoundedProtocol):
@@ -121,6 +196,15 @@ def _explained(error: ConfigError, settings: ProxySettings) -> ConfigError:
         f"something already listens on {settings.host}:{settings.port} (pid {pid})",
         hint="stop it, or choose another port: --port PORT",
     )
+
+
+def _api_key(settings: ProxySettings) -> str | None:
+    if settings.api_key is not None:
+        key = settings.api_key.get_secret_value().strip()
+        if not key:
+            raise ConfigError("the API key is empty")
+        return key
+    return None if settings.api_key_file is None else _read_key(settings.api_key_file)
 
 
 def _read_key(path: Path) -> str:

@@ -17,14 +17,14 @@ import gc
 import socket
 import sys
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from confide.errors import ConfideError, ConfigError
 
-__all__ = ["MAX_HEAD", "BoundedProtocol", "listen", "serve"]
+__all__ = ["MAX_HEAD", "BoundedProtocol", "Watcher", "listen", "serve"]
 
 MAX_HEAD: Final = 64 * 1024
 """Longest request line and header section, in bytes; also the longest trailer section."""
@@ -154,6 +154,39 @@ class BoundedProtocol(HttpToolsProtocol):
             self._head_timer = None
 
 
+class Watcher(Protocol):
+    """Is told what the server does, in its event loop: one that hangs tells nothing."""
+
+    def serving(self) -> None:
+        """Requests are answered from now on."""
+
+    def draining(self) -> None:
+        """A stop signal was obeyed: nothing new is accepted, open requests may finish."""
+
+    def ended(self) -> None:
+        """The last request is over. The process ends by the signal right after this."""
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, and someone who watches it."""
+
+    def __init__(self, config: uvicorn.Config, watcher: Watcher | None) -> None:
+        super().__init__(config)
+        self._watcher = watcher
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._watcher and self.started:
+            self._watcher.serving()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._watcher:
+            self._watcher.draining()
+        await super().shutdown(sockets)
+        if self._watcher:
+            self._watcher.ended()
+
+
 def listen(host: str, port: int) -> socket.socket:
     """Bind a TCP socket.
 
@@ -174,9 +207,10 @@ def serve(
     app: Any,
     listener: socket.socket,
     *,
-    drain_s: int,
+    drain_s: float,
     startup_error: Callable[[], ConfideError | None],
     protocol: type[BoundedProtocol] = BoundedProtocol,
+    watcher: Watcher | None = None,
 ) -> None:
     """Serve until a stop signal, then let open requests finish.
 
@@ -186,6 +220,7 @@ def serve(
         drain_s: How long open requests may go on after the signal.
         startup_error: Returns why the application's lifespan refused to start.
         protocol: Speaks HTTP; another one may word its refusals differently.
+        watcher: Is told what the server does.
 
     Raises:
         ConfideError: The application did not start.
@@ -200,11 +235,11 @@ def serve(
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
-        timeout_graceful_shutdown=drain_s,
+        timeout_graceful_shutdown=drain_s,  # type: ignore[arg-type]  # asyncio takes fractions
     )
     _settle_memory()
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config, watcher).run(sockets=[listener])
     except SystemExit:  # how uvicorn says that the lifespan did not start
         raise startup_error() or ConfigError("the server did not start") from None
 

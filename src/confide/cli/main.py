@@ -18,7 +18,7 @@ import click
 from confide.cli.output import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, report, talk
 from confide.errors import ConfideError
 
-__all__ = ["COMMANDS", "cli", "main"]
+__all__ = ["COMMANDS", "cli", "confidential_claude", "confidential_proxy", "main"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     sys.exit(_run(words))
+
+
+def confidential_proxy() -> None:
+    """Run `confide proxy` under its short name.
+
+    Raises:
+        SystemExit: Always, with one of the exit codes of `confide.cli.output`.
+    """
+    sys.exit(_run(["proxy", *sys.argv[1:]]))
+
+
+def confidential_claude() -> None:
+    """Run `confide proxy claude` under its short name.
+
+    Raises:
+        SystemExit: Always, with the exit code of Claude Code.
+    """
+    sys.exit(_run(["proxy", "claude", *sys.argv[1:]]))
 
 
 def _run(words: list[str]) -> int:

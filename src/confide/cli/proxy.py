@@ -1,19 +1,17 @@
-"""`confide proxy run`."""
+"""`confide proxy`, also installed as `confidential-proxy`."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
-__all__ = ["SHORT_NAMES", "environment", "register"]
+from confide.cli.proxy_daemon import log, start, status, stop
+from confide.cli.proxy_exec import claude, exec_
+from confide.cli.proxy_options import Given, server_options
 
-SHORT_NAMES = {"HOST": "host", "PORT": "port", "JSON_BODY_LIMIT": "json_body_limit"}
-"""Environment names without our prefix that the proxy reads as well, and their settings."""
-
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+__all__ = ["register"]
 
 
 def register(group: click.Group) -> None:
@@ -21,60 +19,73 @@ def register(group: click.Group) -> None:
     group.add_command(_proxy)
 
 
-@click.group("proxy")
-def _proxy() -> None:
-    """Run the local proxy that speaks OpenAI's API."""
+@click.group("proxy", invoke_without_command=True)
+@server_options
+@click.pass_context
+def _proxy(context: click.Context, /, **options: Any) -> None:
+    """Run the local proxy that speaks OpenAI's API.
+
+    Without a command it serves in the foreground, like `run`. The program
+    confidential-proxy is the same as confide proxy.
+
+    \b
+    Example:
+      $ confidential-proxy --gateway https://gateway.example.org --policy production.toml
+    """
+    if context.invoked_subcommand is None:
+        _serve(Given(options), pid_file=None, log_file=None)
+    elif any(value is not None for value in options.values()):
+        raise click.UsageError(
+            f"options go after the command: proxy {context.invoked_subcommand} --option", context
+        )
 
 
 @_proxy.command("run")
-@click.option("--gateway", metavar="URL", help="Base URL of the gateway.")
-@click.option("--policy", type=_FILE, metavar="FILE", help="Appraisal policy (TOML). Required.")
+@server_options
 @click.option(
-    "--api-key-file",
-    type=_FILE,
+    "--pid-file",
+    type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="API key for the gateway. Default: the bearer credential of each request.",
-)
-@click.option("--host", metavar="ADDRESS", help="Address to listen on. Default: 127.0.0.1.")
-@click.option("--port", type=int, metavar="PORT", help="Port to listen on. Default: 8000.")
-@click.option("--json-body-limit", metavar="SIZE", help="Longest request body. Default: 32mb.")
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    help="Lowest level of event to write to stderr. Default: info.",
+    help="Write this PID file, so that stop and status find the proxy. Default: none.",
 )
 @click.option(
-    "--config",
-    type=_FILE,
+    "--log-file",
+    type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Settings file. Default: confide.toml in the data directory.",
+    help="Log here, with rotation at 10 MiB. Default: standard error.",
 )
-def _run(config: Path | None, gateway: str | None, policy: Path | None, **flags: object) -> None:
+@click.option("--with-parent", is_flag=True, hidden=True, help="End when standard input ends.")
+def _run(pid_file: Path | None, log_file: Path | None, with_parent: bool, **options: Any) -> None:
     """Serve OpenAI's API on this machine until a stop signal.
 
     Requests are sealed before they leave, to enclaves that the policy accepts. Each option
-    can be set in the [proxy] table of the settings file and as CONFIDE_PROXY__NAME; HOST,
-    PORT and JSON_BODY_LIMIT are read as well. Exits 1 if it cannot start.
+    can be set in the [proxy] table of the settings file and as CONFIDE_PROXY__NAME; so can
+    PROXY_URL, ENCLAVE_URL, CLIENT_KEK, HOST, PORT, JSON_BODY_LIMIT and
+    CONFIDENTIAL_PROXY_LOG_LEVEL. An option wins. Exits 1 if it cannot start.
 
     \b
     Example:
       $ confide proxy run --gateway https://gateway.example.org --policy production.toml
     """
-    from confide.apps.proxy import policy_verifier, serve_proxy
-    from confide.config.proxy import ProxySettings
-    from confide.config.sources import resolve
+    given = Given(options)
+    if with_parent:
+        from confide.daemon.lifeline import stop_when_parent_dies
 
-    given = {"gateway_url": gateway, "policy_file": policy, **flags}
-    settings = resolve(
-        ProxySettings, "proxy", flags=given, environment=environment(os.environ), path=config
-    ).settings
-    serve_proxy(settings, verifier=policy_verifier(settings))
+        stop_when_parent_dies()
+    _serve(given, pid_file=pid_file, log_file=log_file)
 
 
-def environment(names: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment with short names written out; a full name wins over its short one."""
-    full = dict(names)
-    for short, setting in SHORT_NAMES.items():
-        if names.get(short):
-            full.setdefault(f"CONFIDE_PROXY__{setting.upper()}", names[short])
-    return full
+def _serve(given: Given, *, pid_file: Path | None, log_file: Path | None) -> None:
+    from confide.apps.proxy import Surroundings, policy_verifier, serve_proxy
+    from confide.config.sources import home_directory
+
+    settings = given.settings()
+    serve_proxy(
+        settings,
+        verifier=policy_verifier(settings),
+        surroundings=Surroundings(home_directory(), pid_file, log_file),
+    )
+
+
+for _command in (start, stop, status, log, exec_, claude):
+    _proxy.add_command(_command)

@@ -65,34 +65,27 @@ def plain_request(request: httpx2.Request, body: bytes) -> PlainRequest:
 
 
 class Outer:
-    """The gateway and the credential for it.
+    """The gateway, the credential for it, and who is asked for documents.
 
     Args:
         gateway: Base URL, http or https.
         api_key: Credential; None uses the bearer credential of each request.
+        enclave: Base URL of the enclave to ask for its documents. Default: the gateway.
 
     Raises:
-        ConfigError: The URL or the key is not usable.
+        ConfigError: A URL or the key is not usable.
     """
 
-    def __init__(self, gateway: str, api_key: str | None) -> None:
-        try:
-            url = httpx2.URL(gateway.rstrip("/"))
-        except httpx2.InvalidURL:
-            url = httpx2.URL("")
-        if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
-            raise ConfigError(
-                "the gateway's URL must look like https://gateway.example.org",
-                hint="a credential goes into api_key, not into the URL",
-            )
+    def __init__(self, gateway: str, api_key: str | None, enclave: str | None = None) -> None:
+        self.gateway = _base_url(gateway, "gateway")
+        self._documents = self.gateway if enclave is None else _base_url(enclave, "enclave")
         if api_key is not None and (not api_key.isascii() or not api_key.isprintable()):
             raise ConfigError(
                 "the API key holds characters that no API key has",
                 hint="copy it again, without line breaks or quotes",
             )
-        self.gateway = str(url)
         self._authorization = f"Bearer {api_key}" if api_key else None
-        self._urls = {KEYS_PATH: httpx2.URL(self.gateway + KEYS_PATH)}
+        self._urls = {KEYS_PATH: httpx2.URL(self._documents + KEYS_PATH)}
 
     def __repr__(self) -> str:
         return f"<Outer {self.gateway}>"
@@ -117,7 +110,7 @@ class Outer:
         headers = {"accept": effect.accept}
         return httpx2.Request(
             "GET",
-            self._url(effect.path),
+            self._url(self._documents, effect.path),
             headers=headers,
             extensions={"timeout": _FETCH_TIMEOUT},
         )
@@ -126,19 +119,32 @@ class Outer:
         """Build the sealed request. Of the caller's request only the time limits are used."""
         return httpx2.Request(
             "POST",
-            self._url(effect.path),
+            self._url(self.gateway, effect.path),
             headers=list(effect.headers),
             content=effect.content,
             extensions={"timeout": request.extensions.get("timeout", _POST_TIMEOUT)},
         )
 
-    def _url(self, path: str) -> httpx2.URL:
+    def _url(self, base: str, path: str) -> httpx2.URL:
         known = self._urls.get(path)
         if known is None:
-            known = httpx2.URL(self.gateway + path)
+            known = httpx2.URL(base + path)
             if "?" not in path:
                 self._urls[path] = known
         return known
+
+
+def _base_url(text: str, room: str) -> str:
+    try:
+        url = httpx2.URL(text.rstrip("/"))
+    except httpx2.InvalidURL:
+        url = httpx2.URL("")
+    if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query:
+        raise ConfigError(
+            f"the {room}'s URL must look like https://{room}.example.org",
+            hint="a credential goes into api_key, not into the URL",
+        )
+    return str(url)
 
 
 def answer_headers(answer: Answer) -> list[tuple[bytes, bytes]]:

@@ -56,9 +56,10 @@ class _Shared:
         policy: AppraisalPolicy | None,
         api_key: str | None,
         verifier: EnclaveVerifier | None,
+        enclave: str | None,
         clock: Callable[[], float],
     ) -> None:
-        self.outer = Outer(gateway, api_key)
+        self.outer = Outer(gateway, api_key, enclave)
         self.sessions = Sessions(_verifier(policy, verifier), clock)
         self.retries = RetryGuard()
 
@@ -104,6 +105,8 @@ class EncryptedTransport(_Shared, httpx2.BaseTransport):
         policy: What evidence is accepted. Exactly one of policy and verifier.
         api_key: Credential for the gateway. Default: the bearer credential of each request.
         verifier: Decides about evidence instead of a policy.
+        enclave: Ask this enclave, by its base URL, for its key document and evidence, and use
+            no other. Default: whatever enclaves the gateway lists.
         transport: Connects to the gateway. Default: httpx2's own.
         clock: Unix seconds.
 
@@ -118,10 +121,11 @@ class EncryptedTransport(_Shared, httpx2.BaseTransport):
         *,
         api_key: str | None = None,
         verifier: EnclaveVerifier | None = None,
+        enclave: str | None = None,
         transport: httpx2.BaseTransport | None = None,
         clock: Callable[[], float] = time.time,  # noqa: TID251 - the SDK's user may pass another
     ) -> None:
-        super().__init__(gateway, policy, api_key, verifier, clock)
+        super().__init__(gateway, policy, api_key, verifier, enclave, clock)
         self._transport = httpx2.HTTPTransport(limits=_LIMITS) if transport is None else transport
         self._alone = threading.Lock()
 
@@ -174,10 +178,11 @@ class AsyncEncryptedTransport(_Shared, httpx2.AsyncBaseTransport):
         *,
         api_key: str | None = None,
         verifier: EnclaveVerifier | None = None,
+        enclave: str | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
         clock: Callable[[], float] = time.time,  # noqa: TID251 - the SDK's user may pass another
     ) -> None:
-        super().__init__(gateway, policy, api_key, verifier, clock)
+        super().__init__(gateway, policy, api_key, verifier, enclave, clock)
         self._transport = (
             httpx2.AsyncHTTPTransport(limits=_LIMITS) if transport is None else transport
         )

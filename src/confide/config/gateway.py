@@ -70,6 +70,14 @@ class GatewaySettings(BaseModel):
     answer_timeout_s: float = Field(
         600, gt=0, description="An enclave that sends nothing of its answer for so long is cut off."
     )
+    public_url: str | None = Field(
+        None,
+        description="Base URL by which clients reach this gateway. If set, it is served in"
+        " /.well-known/confide/endpoints.json.",
+    )
+    public_enclave_url: str | None = Field(
+        None, description="Enclave that this document names beside it. Needs public_url."
+    )
     poll_s: float = Field(5, gt=0, description="Seconds between two polls of an enclave.")
     ledger_rows: int = Field(
         50_000,
@@ -99,4 +107,6 @@ class GatewaySettings(BaseModel):
     def _whole_pairs(self) -> Self:
         if (self.tls_certificate_file is None) != (self.tls_key_file is None):
             raise ValueError("tls_certificate_file and tls_key_file are set together or not at all")
+        if self.public_enclave_url is not None and self.public_url is None:
+            raise ValueError("public_enclave_url needs public_url")
         return self

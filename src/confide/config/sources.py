@@ -30,6 +30,7 @@ from confide.errors import ConfigError
 __all__ = [
     "MAXIMUM_FILE",
     "PLAIN_NAMES",
+    "SHORT_NAMES",
     "TABLES",
     "Resolved",
     "check_names",
@@ -58,6 +59,22 @@ PLAIN_NAMES = {
     "CONFIDE_PASSPHRASE": "passphrase of the key store, for confide keys without a terminal",
 }
 """Environment names that are not a field of a settings class."""
+
+SHORT_NAMES: dict[str, dict[str, str]] = {
+    "proxy": {
+        "PROXY_URL": "gateway_url",
+        "ENCLAVE_URL": "enclave_url",
+        "CLIENT_KEK": "client_kek",
+        "JSON_BODY_LIMIT": "json_body_limit",
+        "HOST": "host",
+        "PORT": "port",
+        "CONFIDENTIAL_PROXY_LOG_LEVEL": "log_level",
+    }
+}
+"""Table to environment names without our prefix and their settings. The full name of a setting
+wins over its short one; an empty short one counts as not set."""
+
+_COMMON_NAMES = frozenset({"HOST", "PORT"})  # many programs set these; they say nothing of us
 
 MAXIMUM_FILE = 1024 * 1024
 """Longest settings file that is read, in bytes."""
@@ -136,8 +153,9 @@ def read_file(path: Path) -> dict[str, dict[str, object]]:
 def is_configured(table: str, environment: Iterable[str], path: Path | None = None) -> bool:
     """Say whether the environment or the settings file sets anything for one process."""
     prefix = f"{PREFIX}{table.upper()}__"
+    short = SHORT_NAMES.get(table, {}).keys() - _COMMON_NAMES
     path = config_file() if path is None else path
-    return any(name.startswith(prefix) for name in environment) or (
+    return any(name.startswith(prefix) or name in short for name in environment) or (
         path is not None and table in read_file(path)
     )
 
@@ -169,8 +187,8 @@ def resolve(
     if path is not None:
         values = read_file(path).get(table, {})
         layers += [(field, value, f"file {path}") for field, value in _leaves(values)]
-    for name, (field, annotation) in environment_names(model, table).items():
-        if name in names:
+    for name, (field, annotation) in _read_names(model, table):
+        if name in names and not (name in SHORT_NAMES.get(table, {}) and not names[name]):
             value = _from_text(name, names[name], annotation)
             layers.append((field, value, f"environment {name}"))
     for dotted, value in (flags or {}).items():
@@ -198,6 +216,16 @@ def environment_names(model: type[BaseModel], table: str) -> dict[str, tuple[Pat
         "__".join([start, *(part.upper() for part in field)]): (field, annotation)
         for field, annotation in _fields(model)
     }
+
+
+def _read_names(model: type[BaseModel], table: str) -> Iterator[tuple[str, tuple[Path_, object]]]:
+    """Environment names with field path and annotation, the stronger ones last."""
+    full = environment_names(model, table)
+    for short, setting in SHORT_NAMES.get(table, {}).items():
+        name = f"{PREFIX}{table}__{setting}".upper()
+        if name in full:
+            yield short, full[name]
+    yield from full.items()
 
 
 def check_names(environment: Iterable[str], models: Mapping[str, type[BaseModel]]) -> None:
@@ -317,14 +345,16 @@ def _explain(
         name = ".".join(str(part) for part in entry["loc"])
         origin = _origin(name, given)
         source = "" if origin == "default" else f" ({origin})"
+        message = entry["msg"]
         if entry["type"] == "extra_forbidden":
             problems.append(f"[{table}] has no setting {name!r}{source}")
             hint = hint or _nearest(name, (".".join(field) for field, _ in _fields(model)))
+        elif not name:  # about several settings at once
+            problems.append(f"[{table}] {message.removeprefix('Value error, ')}")
         elif entry["type"] == "missing":
             problems.append(f"[{table}] {name} is not set and has no default")
             variable = f"{PREFIX}{table}__{name.replace('.', '__')}".upper()
             hint = hint or f"set {variable}, or {name} under [{table}] in confide.toml"
         else:
-            message = entry["msg"]
             problems.append(f"[{table}] {name}{source}: {message[:1].lower()}{message[1:]}")
     return ConfigError("; ".join(problems), hint=hint)

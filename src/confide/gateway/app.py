@@ -35,6 +35,7 @@ from confide.gateway.sealed import Head, SealedRoute
 from confide.gateway.tending import tend
 from confide.telemetry.logs import event
 from confide.telemetry.metrics import CONTENT_TYPE
+from confide.wire.endpoints import ENDPOINTS_PATH
 from confide.wire.media_types import DIRECTORY, EVIDENCE, PROBLEM
 from confide.wire.metadata import REQUEST_ID_HEADER
 from confide.wire.problems import problem_for
@@ -70,6 +71,7 @@ class Parts:
     ledger: Ledger
     instruments: Instruments
     metrics_clients: frozenset[str]
+    endpoints: bytes | None
     now: Callable[[], float]
 
 
@@ -129,6 +131,9 @@ class GatewayApp:
         address = scope["client"][0] if scope.get("client") else ""
         if path == "/metrics" and not self._may_read_metrics(scope, address):
             raise RouteNotFound("there is no such route")
+        if path == ENDPOINTS_PATH and parts.endpoints is not None:
+            _only(scope, "GET")
+            return "application/json", parts.endpoints
         if path not in _LOOK_UPS and not path.startswith(EVIDENCE_PATH):
             raise RouteNotFound("there is no such route")
         _only(scope, "GET")

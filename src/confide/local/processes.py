@@ -13,7 +13,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,27 +20,13 @@ from pathlib import Path
 
 from confide.errors import ConfigError
 
-__all__ = ["Child", "stop_in_order", "stop_when_parent_dies"]
+__all__ = ["Child", "stop_in_order"]
 
 _POLL_S = 0.02
 
 
 def _private(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
-
-
-def stop_when_parent_dies() -> None:
-    """Send SIGTERM to this process when standard input reaches its end.
-
-    Called by a child at start; the supervisor keeps the other end open.
-    """
-
-    def watch() -> None:
-        while os.read(0, 1):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
 
 
 @dataclass

@@ -31,11 +31,22 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from typing import Final, Literal, TextIO, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
 __all__ = ["FIELDS", "REFUSED", "configure", "dropped_total", "enabled", "event", "flush"]
 
 Level: TypeAlias = Literal["debug", "info", "warning", "error"]
+
+
+class LineStream(Protocol):
+    """Where lines go: a text file, or anything with these two."""
+
+    def write(self, text: str, /) -> object:
+        """Take one line with its line feed."""
+
+    def flush(self) -> object:
+        """Hold nothing back."""
+
 
 #: Every field name a log line may carry besides `ts`, `level` and `event`.
 FIELDS: Final[frozenset[str]] = frozenset(
@@ -83,7 +94,7 @@ class _Sink:
     """Where lines go. One per process; silent until configured."""
 
     def __init__(self) -> None:
-        self.stream: TextIO | None = None
+        self.stream: LineStream | None = None
         self.threshold = 100
         self.dropped = 0
         self.lock = threading.Lock()  # guards `waiting` and `dropped`; never held while writing
@@ -141,7 +152,7 @@ _known: dict[str, str] = {}  # words that were found harmless, as JSON
 
 def configure(
     level: Level = "info",
-    stream: TextIO | None = None,
+    stream: LineStream | None = None,
     *,
     now: Callable[[], float] = time.time,  # noqa: TID251  a line's own timestamp decides nothing
     batched: bool = False,

@@ -15,9 +15,11 @@ from tests.unit.gateway import doubles
 from tests.unit.gateway.doubles import Client, EnclaveDouble, Gateway, get, sealed, until
 
 from confide.apps.gateway import build_gateway
+from confide.config.gateway import GatewaySettings
 from confide.gateway.accounts import Accounts
 from confide.gateway.server import Listening, listen, make_server
 from confide.wire.directory import Directory
+from confide.wire.endpoints import Endpoints
 
 
 async def refused(client, status, code):
@@ -361,6 +363,21 @@ async def test_a_caller_that_goes_aborts_its_challenge(gateway, enclave, connect
     client.close()
     async with asyncio.timeout(2):
         await enclave.challenges[0].gone.wait()
+
+
+async def test_the_endpoints_document_is_served_if_it_is_configured(tmp_path, gateway):
+    path = "/.well-known/confide/endpoints.json"
+    assert (await get(gateway.port, path))[0] == 404
+    named = {"public_url": "https://g.test", "public_enclave_url": "https://e.test"}
+    async with Gateway(tmp_path / "named", **named).serve() as named_gateway:
+        status, headers, body = await get(named_gateway.port, path)
+    assert (status, headers["content-type"]) == (200, "application/json")
+    assert Endpoints.parse(body) == Endpoints("https://g.test", "https://e.test")
+
+
+def test_an_enclave_without_a_gateway_is_no_endpoints_document():
+    with pytest.raises(ValueError):
+        GatewaySettings(public_enclave_url="https://e.test")
 
 
 async def test_metrics_are_for_listed_addresses(tmp_path, enclave):

@@ -80,7 +80,7 @@ def test_a_room_stops_itself_when_the_other_end_of_its_input_closes(tmp_path):
     one = child(
         """
         import signal, threading
-        from confide.local.processes import stop_when_parent_dies
+        from confide.daemon.lifeline import stop_when_parent_dies
         stopped = threading.Event()
         signal.signal(signal.SIGTERM, lambda *_: stopped.set())
         stop_when_parent_dies()

@@ -13,9 +13,14 @@ import pytest
 import uvicorn
 from tests.doubles.sealed_stack import SealedStack
 
-from confide.apps.proxy import ProxyProtocol, build_proxy, policy_verifier, serve_proxy
+from confide.apps.proxy import (
+    ProxyProtocol,
+    Surroundings,
+    build_proxy,
+    policy_verifier,
+    serve_proxy,
+)
 from confide.cli.main import cli
-from confide.cli.proxy import environment
 from confide.client import AsyncEncryptedTransport
 from confide.config.proxy import ProxySettings
 from confide.errors import AttestationError, ConfideError, ConfigError, GatewayError, SealingError
@@ -138,9 +143,13 @@ def settings(**values):
     return ProxySettings.model_validate({"gateway_url": SealedStack.url, **values})
 
 
-def test_a_second_proxy_on_the_port_is_told_who_holds_it(proxy):
+def test_a_second_proxy_on_the_port_is_told_who_holds_it(proxy, tmp_path):
     with pytest.raises(ConfigError) as caught:
-        serve_proxy(settings(port=proxy.port, log_level="error"), verifier=proxy.stack.verifier)
+        serve_proxy(
+            settings(port=proxy.port, log_level="error"),
+            verifier=proxy.stack.verifier,
+            surroundings=Surroundings(tmp_path),
+        )
     assert f"(pid {os.getpid()})" in str(caught.value)
 
 
@@ -269,11 +278,3 @@ def test_listening_for_other_machines_needs_the_names_they_use():
 def test_an_unknown_setting_is_refused():
     with pytest.raises(ValueError):
         settings(verify=False)
-
-
-def test_short_names_of_the_environment_are_read_and_full_ones_win():
-    read = environment({"PORT": "9000", "JSON_BODY_LIMIT": "1mb"})
-    assert read["CONFIDE_PROXY__PORT"] == "9000"
-    assert read["CONFIDE_PROXY__JSON_BODY_LIMIT"] == "1mb"
-    both = environment({"PORT": "9000", "CONFIDE_PROXY__PORT": "9001"})
-    assert both["CONFIDE_PROXY__PORT"] == "9001"
