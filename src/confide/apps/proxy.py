@@ -47,6 +47,7 @@ def build_proxy(settings: ProxySettings, *, verifier: EnclaveVerifier) -> ASGIAp
         body_limit=settings.json_body_limit,
         hosts=settings.allowed_hosts,
         origins=settings.allowed_origins,
+        compat=settings.compat,
     )
 
 

@@ -23,7 +23,7 @@ def register(group: click.Group) -> None:
 
 @click.group("proxy")
 def _proxy() -> None:
-    """Run the local proxy that speaks OpenAI's API."""
+    """Run the local proxy that speaks OpenAI's and Anthropic's API."""
 
 
 @_proxy.command("run")
@@ -34,6 +34,11 @@ def _proxy() -> None:
     type=_FILE,
     metavar="FILE",
     help="API key for the gateway. Default: the bearer credential of each request.",
+)
+@click.option(
+    "--compat",
+    type=click.Choice(["openai", "anthropic", "both", "auto"]),
+    help="API below /v1; both: /openai/v1 and /anthropic/v1; auto: either. Default: openai.",
 )
 @click.option("--host", metavar="ADDRESS", help="Address to listen on. Default: 127.0.0.1.")
 @click.option("--port", type=int, metavar="PORT", help="Port to listen on. Default: 8000.")
@@ -50,7 +55,7 @@ def _proxy() -> None:
     help="Settings file. Default: confide.toml in the data directory.",
 )
 def _run(config: Path | None, gateway: str | None, policy: Path | None, **flags: object) -> None:
-    """Serve OpenAI's API on this machine until a stop signal.
+    """Serve OpenAI's API, Anthropic's or both on this machine until a stop signal.
 
     Requests are sealed before they leave, to enclaves that the policy accepts. Each option
     can be set in the [proxy] table of the settings file and as CONFIDE_PROXY__NAME; HOST,

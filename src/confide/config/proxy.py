@@ -41,6 +41,11 @@ class ProxySettings(BaseModel):
     )
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on.")
+    compat: Literal["openai", "anthropic", "both", "auto"] = Field(
+        "openai",
+        description="Dialect: openai or anthropic below /v1, both below /openai/v1 and"
+        " /anthropic/v1, or auto: both below /v1.",
+    )
     api_key_file: Path | None = Field(
         None,
         description="File with the API key for the gateway. Default: the bearer credential of"

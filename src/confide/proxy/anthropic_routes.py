@@ -1,0 +1,350 @@
+"""Anthropic's routes: translated here, once; what leaves is a sealed OpenAI request.
+
+A streamed message begins when the enclave does. If that takes longer than a ping interval,
+the answer's head is sent before it, followed by pings, so that clients and anything between
+them and us see a live connection; what goes wrong then is an `error` event.
+
+`max_tokens` is an upper bound for Anthropic's clients, and some ask for more than a model's
+context holds. An engine that refuses such a request is asked again once, with what fits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
+from typing import ClassVar, Final, TypeVar
+
+import httpx2
+from starlette.types import Message, Scope, Send
+
+from confide.client.transport import AsyncEncryptedTransport
+from confide.dialects.anthropic import (
+    PING,
+    ChatRequest,
+    MessageStream,
+    anthropic_error,
+    count_answer,
+    count_request,
+    translate_answer,
+    translate_error,
+    translate_model,
+    translate_models,
+    translate_request,
+)
+from confide.dialects.error_bodies import ErrorAnswer
+from confide.errors import ConfideError, EnclaveError, InvalidRequest
+from confide.proxy.answers import Dialect, send_body
+from confide.proxy.endpoint import (
+    DEFAULT_BODY_LIMIT,
+    INNER,
+    Ending,
+    SealedEndpoint,
+    pieces_of,
+    streams,
+)
+
+__all__ = ["PING_EVERY_S", "CountTokensRoute", "MessagesRoute", "ModelsRoute"]
+
+PING_EVERY_S: Final = 15.0
+_VERSIONS: Final = frozenset({b"2023-01-01", b"2023-06-01"})
+_CHAT: Final = "/v1/chat/completions"
+_TOKENIZE: Final = "/v1/tokenize"
+_JSON: Final = (b"content-type", b"application/json")
+_EVENTS: Final = (b"content-type", b"text/event-stream; charset=utf-8")
+_RETRY: Final = b"x-stainless-retry-count"
+
+T = TypeVar("T")
+
+
+class _RefusedError(Exception):
+    """The enclave, or the gateway, answered with an error; it is translated already."""
+
+    def __init__(self, answer: ErrorAnswer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+        self.code: str = json.loads(answer.body)["error"].get("code", "")
+
+
+class _AnthropicEndpoint(SealedEndpoint):
+    """What Anthropic's routes share: credentials, versions, error shape, request ids."""
+
+    dialect: ClassVar[Dialect] = "anthropic"
+    name: ClassVar[str]
+
+    def route_name(self, scope: Scope) -> str:  # noqa: ARG002 - one name per class
+        """See `SealedEndpoint.route_name`."""
+        return self.name
+
+    async def relay(self, scope: Scope, body: bytes, send: Send) -> Ending:
+        """Answer one request; whatever is refused before the head gets Anthropic's shape."""
+        try:
+            _check_version(scope["headers"])
+            return await self.answer(scope, body, send)
+        except _RefusedError as refusal:
+            return await _send_refusal(send, refusal.answer, refusal.code)
+        except ConfideError as error:
+            return await _send_refusal(send, anthropic_error(error, origin="proxy"), error.code)
+
+    @abstractmethod
+    async def answer(self, scope: Scope, body: bytes, send: Send) -> Ending:
+        """Answer one request.
+
+        Raises:
+            ConfideError: Nothing was sent to the caller yet.
+            _RefusedError: The same, and the refusal came from the enclave or the gateway.
+        """
+
+    async def ask(self, scope: Scope, method: str, path: str, body: bytes = b"") -> httpx2.Response:
+        """Send one request sealed and return its answer, which is no error.
+
+        Raises:
+            ConfideError: It could not be sent, or its answer could not be read.
+            _RefusedError: It was answered with an error.
+        """
+        headers = _outer_headers(scope["headers"])
+        request = httpx2.Request(method, INNER + path, headers=headers, content=body)
+        response = await self._transport.handle_async_request(request)
+        if response.status_code == 200:
+            return response
+        content = await _whole(response)
+        told = tuple(response.headers.items())
+        raise _RefusedError(translate_error(response.status_code, content, told))
+
+    async def ask_whole(
+        self, scope: Scope, method: str, path: str, body: bytes = b""
+    ) -> tuple[httpx2.Response, bytes]:
+        """The same for an answer that does not stream, with its body."""
+        response = await self.ask(scope, method, path, body)
+        return response, await _whole(response)
+
+
+class MessagesRoute(_AnthropicEndpoint):
+    """`POST /v1/messages`, streamed or not.
+
+    Args:
+        transport: Seals and sends.
+        body_limit: Bytes of request body accepted.
+        ping_every_s: Seconds of silence after which a stream's caller gets a ping.
+    """
+
+    name = "messages"
+
+    def __init__(
+        self,
+        transport: AsyncEncryptedTransport,
+        *,
+        body_limit: int = DEFAULT_BODY_LIMIT,
+        ping_every_s: float = PING_EVERY_S,
+    ) -> None:
+        super().__init__(transport, body_limit=body_limit)
+        self._ping_every_s = ping_every_s
+
+    async def answer(self, scope: Scope, body: bytes, send: Send) -> Ending:
+        """See `_AnthropicEndpoint.answer`."""
+        request = translate_request(body)
+        message_id = f"msg_{secrets.token_hex(12)}"
+        if request.stream:
+            stream = _Events(send, MessageStream(request, message_id), self._ping_every_s)
+            return await stream.send_all(lambda: self._ask_for_message(scope, request))
+        response = await self._ask_for_message(scope, request)
+        content = translate_answer(await _whole(response), request, message_id)
+        return await _send_whole(send, response, content)
+
+    async def _ask_for_message(self, scope: Scope, request: ChatRequest) -> httpx2.Response:
+        try:
+            return await self.ask(scope, "POST", _CHAT, request.body)
+        except _RefusedError as refusal:
+            if refusal.code != "context_length_exceeded":
+                raise
+            smaller = await self._fitting(scope, request)
+            if smaller is None:
+                raise
+        return await self.ask(scope, "POST", _CHAT, smaller.body)
+
+    async def _fitting(self, scope: Scope, request: ChatRequest) -> ChatRequest | None:
+        """The request with as many tokens as fit after its prompt; None if none do."""
+        fields = json.loads(request.body)
+        counted = {name: fields[name] for name in ("model", "messages", "tools") if name in fields}
+        try:
+            _, content = await self.ask_whole(
+                scope, "POST", _TOKENIZE, json.dumps(counted).encode()
+            )
+            answer = json.loads(content)
+            room = answer["context_length"] - answer["input_tokens"]
+        except (_RefusedError, ConfideError, ValueError, KeyError, TypeError):
+            return None  # the engine's own refusal says more
+        return request.limited_to(room) if 0 < room < fields["max_tokens"] else None
+
+
+class CountTokensRoute(_AnthropicEndpoint):
+    """`POST /v1/messages/count_tokens`: the model's own template and tokenizer count."""
+
+    name = "count_tokens"
+
+    async def answer(self, scope: Scope, body: bytes, send: Send) -> Ending:
+        """See `_AnthropicEndpoint.answer`."""
+        response, content = await self.ask_whole(scope, "POST", _TOKENIZE, count_request(body))
+        return await _send_whole(send, response, count_answer(content))
+
+
+class ModelsRoute(_AnthropicEndpoint):
+    """`GET /v1/models` and `GET /v1/models/{id}`."""
+
+    name = "models"
+
+    async def answer(self, scope: Scope, body: bytes, send: Send) -> Ending:  # noqa: ARG002
+        """See `_AnthropicEndpoint.answer`."""
+        raw: bytes = scope.get("raw_path") or scope["path"].encode()
+        path = raw.decode("latin-1")
+        response, content = await self.ask_whole(scope, "GET", path)
+        if path.rstrip("/").endswith("/v1/models"):
+            query = scope["query_string"].decode("latin-1")
+            return await _send_whole(send, response, translate_models(content, query))
+        return await _send_whole(send, response, translate_model(content))
+
+
+class _Events:
+    """Sends one stream: the head as late as possible, events as they come, pings between."""
+
+    def __init__(self, send: Send, stream: MessageStream, ping_every_s: float) -> None:
+        self._send = send
+        self._stream = stream
+        self._every = ping_every_s
+        self._begun = False
+
+    async def send_all(self, ask: Callable[[], Awaitable[httpx2.Response]]) -> Ending:
+        """Ask, and send what comes of it."""
+        response: httpx2.Response | None = None
+        try:
+            response = await self._waited_for(ask())
+            if not streams(response):
+                raise EnclaveError("the enclave did not stream", status=502)
+            await self._begin(response)
+            return await self._send_events(response)
+        except _RefusedError as refusal:
+            if not self._begun:
+                raise
+            return await self._break_off(_event(refusal.answer.body), refusal.code, response)
+        except ConfideError as error:
+            if not self._begun:
+                raise
+            return await self._break_off(self._stream.fail(error), error.code, response)
+        finally:
+            if response is not None:
+                await response.aclose()
+
+    async def _send_events(self, response: httpx2.Response) -> Ending:
+        pieces = pieces_of(response)
+        while not self._stream.ended:
+            piece = await self._waited_for(anext(pieces, None))
+            if piece is None:
+                await self._write(self._stream.finish())
+            else:
+                await self._write(self._stream.feed(piece))
+        async for _ in pieces:
+            pass  # the seal's authenticated end, after the stream's own
+        code = "backend-failed" if self._stream.failed else None
+        await self._send({"type": "http.response.body", "body": b""})
+        outcome = "failed" if code else "complete"
+        return Ending(outcome, response.status_code, code, _request_id(response))
+
+    async def _waited_for(self, awaitable: Awaitable[T]) -> T:
+        """Wait, and send a ping whenever it takes long."""
+        task = asyncio.ensure_future(awaitable)
+        try:
+            while not (await asyncio.wait((task,), timeout=self._every))[0]:
+                await self._begin(None)
+                await self._write(PING)
+            return task.result()
+        finally:
+            if not task.done():
+                task.cancel()
+                with suppress(asyncio.CancelledError, ConfideError, _RefusedError):
+                    await task
+
+    async def _begin(self, response: httpx2.Response | None) -> None:
+        if self._begun:
+            return
+        self._begun = True
+        headers = [_EVENTS, (b"cache-control", b"no-cache"), *_identity(response)]
+        start: Message = {"type": "http.response.start", "status": 200, "headers": headers}
+        await self._send(start)
+        await self._write(self._stream.start())
+
+    async def _write(self, content: bytes) -> None:
+        if content:
+            await self._send({"type": "http.response.body", "body": content, "more_body": True})
+
+    async def _break_off(self, last: bytes, code: str, response: httpx2.Response | None) -> Ending:
+        await self._write(last)
+        # Returning without the last message makes the server break the connection.
+        request_id = None if response is None else _request_id(response)
+        return Ending("failed", 200, code, request_id)
+
+
+def _event(body: bytes) -> bytes:
+    return b"event: error\ndata: " + body + b"\n\n"
+
+
+def _check_version(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    # One that is missing is no reason to refuse: there is one version in use.
+    version = next((value for name, value in headers if name == b"anthropic-version"), None)
+    if version is not None and version not in _VERSIONS:
+        raise InvalidRequest(
+            "anthropic-version: this is not a version of the API; use 2023-06-01",
+            param="anthropic-version",
+        )
+
+
+def _outer_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The few headers that go on; `x-api-key` becomes the bearer credential."""
+    given = dict(headers)
+    kept = [_JSON]
+    if _RETRY in given:
+        kept.append((_RETRY, given[_RETRY]))
+    if given.get(b"x-api-key"):
+        kept.append((b"authorization", b"Bearer " + given[b"x-api-key"]))
+    elif b"authorization" in given:
+        kept.append((b"authorization", given[b"authorization"]))
+    return kept
+
+
+async def _whole(response: httpx2.Response) -> bytes:
+    try:
+        return b"".join([piece async for piece in pieces_of(response)])
+    finally:
+        await response.aclose()
+
+
+def _request_id(response: httpx2.Response) -> str | None:
+    return response.headers.get("confide-request-id")
+
+
+def _identity(response: httpx2.Response | None) -> list[tuple[bytes, bytes]]:
+    """The request's id, and who answered; an id of our own where nobody has given one yet."""
+    if response is None:
+        return [(b"request-id", f"req_{secrets.token_hex(12)}".encode())]
+    passed = ("confide-request-id", "x-confide-origin", "retry-after")
+    found = [(n.encode(), response.headers[n].encode()) for n in passed if n in response.headers]
+    identity = _request_id(response) or f"req_{secrets.token_hex(12)}"
+    return [*found, (b"request-id", identity.encode())]
+
+
+async def _send_whole(send: Send, response: httpx2.Response, content: bytes) -> Ending:
+    await send_body(send, 200, [_JSON, *_identity(response)], content)
+    return Ending("complete", 200, None, _request_id(response))
+
+
+async def _send_refusal(send: Send, answer: ErrorAnswer, code: str) -> Ending:
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in answer.headers]
+    body = answer.body
+    if not any(name == b"request-id" for name, _ in headers):
+        identity = f"req_{secrets.token_hex(12)}"
+        headers.append((b"request-id", identity.encode()))
+        body = json.dumps({**json.loads(body), "request_id": identity}).encode()
+    await send_body(send, answer.status, headers, body)
+    return Ending("failed", answer.status, code)
