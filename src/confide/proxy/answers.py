@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import secrets
 from typing import Literal, TypeAlias
 
 from starlette.types import Send
@@ -10,15 +12,38 @@ from confide.dialects.anthropic import anthropic_error
 from confide.dialects.error_bodies import ErrorAnswer, openai_error
 from confide.errors import ConfideError
 
-__all__ = ["Dialect", "error_answer", "send_answer", "send_body", "send_error"]
+__all__ = [
+    "Dialect",
+    "error_answer",
+    "identified",
+    "new_request_id",
+    "send_answer",
+    "send_body",
+    "send_error",
+]
 
 Dialect: TypeAlias = Literal["openai", "anthropic"]
 
 
 def error_answer(error: ConfideError, dialect: Dialect = "openai") -> ErrorAnswer:
     """Put an error into a dialect, marked as the proxy's own."""
-    shape = anthropic_error if dialect == "anthropic" else openai_error
-    return shape(error, origin="proxy")
+    if dialect == "anthropic":
+        return identified(anthropic_error(error, origin="proxy"))
+    return openai_error(error, origin="proxy")
+
+
+def identified(answer: ErrorAnswer) -> ErrorAnswer:
+    """Give an error in Anthropic's shape an id of ours, if the gateway gave it none."""
+    if any(name == "request-id" for name, _ in answer.headers):
+        return answer
+    identity = new_request_id()
+    body = json.dumps({**json.loads(answer.body), "request_id": identity}).encode()
+    return ErrorAnswer(answer.status, (*answer.headers, ("request-id", identity)), body)
+
+
+def new_request_id() -> str:
+    """An id for a request that has none from the gateway."""
+    return f"req_{secrets.token_hex(12)}"
 
 
 async def send_error(send: Send, error: ConfideError, dialect: Dialect = "openai") -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Iterable
@@ -26,7 +27,6 @@ from confide.dialects.anthropic import (
     PING,
     ChatRequest,
     MessageStream,
-    anthropic_error,
     count_answer,
     count_request,
     translate_answer,
@@ -37,7 +37,14 @@ from confide.dialects.anthropic import (
 )
 from confide.dialects.error_bodies import ErrorAnswer
 from confide.errors import ConfideError, EnclaveError, InvalidRequest
-from confide.proxy.answers import Dialect, send_body
+from confide.proxy.answers import (
+    Dialect,
+    error_answer,
+    identified,
+    new_request_id,
+    send_answer,
+    send_body,
+)
 from confide.proxy.endpoint import (
     DEFAULT_BODY_LIMIT,
     INNER,
@@ -50,7 +57,8 @@ from confide.proxy.endpoint import (
 __all__ = ["PING_EVERY_S", "CountTokensRoute", "MessagesRoute", "ModelsRoute"]
 
 PING_EVERY_S: Final = 15.0
-_VERSIONS: Final = frozenset({b"2023-01-01", b"2023-06-01"})
+_VERSION: Final = re.compile(rb"20[0-9]{2}-[01][0-9]-[0-3][0-9]")
+_FIRST_VERSION: Final = b"2023-01-01"
 _CHAT: Final = "/v1/chat/completions"
 _TOKENIZE: Final = "/v1/tokenize"
 _JSON: Final = (b"content-type", b"application/json")
@@ -87,7 +95,7 @@ class _AnthropicEndpoint(SealedEndpoint):
         except _RefusedError as refusal:
             return await _send_refusal(send, refusal.answer, refusal.code)
         except ConfideError as error:
-            return await _send_refusal(send, anthropic_error(error, origin="proxy"), error.code)
+            return await _send_refusal(send, error_answer(error, self.dialect), error.code)
 
     @abstractmethod
     async def answer(self, scope: Scope, body: bytes, send: Send) -> Ending:
@@ -291,11 +299,14 @@ def _event(body: bytes) -> bytes:
 
 
 def _check_version(headers: Iterable[tuple[bytes, bytes]]) -> None:
-    # One that is missing is no reason to refuse: there is one version in use.
+    # One that is missing is no reason to refuse. Versions are dates, and clients send new ones
+    # before anybody here has read about them; what is translated did not change with them.
     version = next((value for name, value in headers if name == b"anthropic-version"), None)
-    if version is not None and version not in _VERSIONS:
+    if version is None:
+        return
+    if not _VERSION.fullmatch(version) or version < _FIRST_VERSION:
         raise InvalidRequest(
-            "anthropic-version: this is not a version of the API; use 2023-06-01",
+            "anthropic-version: this is not a version of the API, such as 2023-06-01",
             param="anthropic-version",
         )
 
@@ -327,10 +338,10 @@ def _request_id(response: httpx2.Response) -> str | None:
 def _identity(response: httpx2.Response | None) -> list[tuple[bytes, bytes]]:
     """The request's id, and who answered; an id of our own where nobody has given one yet."""
     if response is None:
-        return [(b"request-id", f"req_{secrets.token_hex(12)}".encode())]
+        return [(b"request-id", new_request_id().encode())]
     passed = ("confide-request-id", "x-confide-origin", "retry-after")
     found = [(n.encode(), response.headers[n].encode()) for n in passed if n in response.headers]
-    identity = _request_id(response) or f"req_{secrets.token_hex(12)}"
+    identity = _request_id(response) or new_request_id()
     return [*found, (b"request-id", identity.encode())]
 
 
@@ -340,11 +351,5 @@ async def _send_whole(send: Send, response: httpx2.Response, content: bytes) -> 
 
 
 async def _send_refusal(send: Send, answer: ErrorAnswer, code: str) -> Ending:
-    headers = [(name.encode(), value.encode("latin-1")) for name, value in answer.headers]
-    body = answer.body
-    if not any(name == b"request-id" for name, _ in headers):
-        identity = f"req_{secrets.token_hex(12)}"
-        headers.append((b"request-id", identity.encode()))
-        body = json.dumps({**json.loads(body), "request_id": identity}).encode()
-    await send_body(send, answer.status, headers, body)
+    await send_answer(send, identified(answer))
     return Ending("failed", answer.status, code)

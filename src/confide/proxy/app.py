@@ -16,7 +16,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from confide.client.transport import AsyncEncryptedTransport
-from confide.errors import ConfideError, RouteNotFound
+from confide.errors import ConfideError, GatewayError, RouteNotFound
 from confide.proxy.answers import Dialect, error_answer
 from confide.proxy.anthropic_routes import (
     PING_EVERY_S,
@@ -166,7 +166,7 @@ def _no_such_route(compat: Compat) -> Callable[[Request, Exception], Awaitable[R
         dialect = dialect_of(request.scope, compat)
         inner = request.url.path.removeprefix(f"/{dialect}")
         if any(_within(inner, f"/v1/{part}") for part in _NOT_BUILT[dialect]):
-            error = RouteNotFound(
+            error: GatewayError = GatewayError(
                 "this part of the API is not offered yet", status=501, code="not-implemented"
             )
         else:
