@@ -255,8 +255,10 @@ class Router:
         count = await backend.count_tokens(request)
         length = entry.context_length
         if length is None:
-            offered = {one.id: one.context_length for one in await backend.models()}
-            length = offered.get(request.model)
+            offered = await backend.models()
+            # An engine of one model answers to any name.
+            named = [one for one in offered if one.id == request.model or len(offered) == 1]
+            length = named[0].context_length if named else None
         return TokenCount(count, length)
 
     def _prepared(
