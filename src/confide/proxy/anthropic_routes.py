@@ -63,7 +63,6 @@ _CHAT: Final = "/v1/chat/completions"
 _TOKENIZE: Final = "/v1/tokenize"
 _JSON: Final = (b"content-type", b"application/json")
 _EVENTS: Final = (b"content-type", b"text/event-stream; charset=utf-8")
-_RETRY: Final = b"x-stainless-retry-count"
 
 T = TypeVar("T")
 
@@ -315,8 +314,6 @@ def _outer_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, 
     """The few headers that go on; `x-api-key` becomes the bearer credential."""
     given = dict(headers)
     kept = [_JSON]
-    if _RETRY in given:
-        kept.append((_RETRY, given[_RETRY]))
     if given.get(b"x-api-key"):
         kept.append((b"authorization", b"Bearer " + given[b"x-api-key"]))
     elif b"authorization" in given:

@@ -23,6 +23,7 @@ from confide.enclave.inference.backends.llamacpp import LlamaCppBackend
 from confide.enclave.inference.backends.openai_http import OpenAIHTTPBackend
 from confide.enclave.inference.body import JSONBody
 from confide.errors import EnclaveError, InvalidRequest, ModelNotFound, ModelUnavailable
+from confide.local.enclave_file import demo_model_path
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
 
@@ -113,23 +114,29 @@ async def test_the_embedded_engine_counts_what_it_would_read(tmp_path):
             assert counted.context_length == 1024
         with pytest.raises(EnclaveError):
             await count(router, messages=[{"role": "odd"}])
-        await stops_are_named(router)
     finally:
         await router.stop()
 
 
-async def stops_are_named(router):
-    said = json.loads(await read(await route(router, max_tokens=20, temperature=0)))
-    text = said["choices"][0]["message"]["content"]
-    stop = text[5:7]
-    for stream in (False, True):
-        answer = await read(
-            await route(router, max_tokens=20, temperature=0, stop=[stop], stream=stream)
-        )
-        assert b"__verbose" not in answer
-        chunks = chunks_of(answer) if stream else [json.loads(answer)]
-        named = [c["choices"][0].get("stop_reason") for c in chunks if c["choices"]]
-        assert named[-1] == stop
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_embedded_engine_names_the_stop_string_and_keeps_its_report(stream):
+    options = {"model_path": str(demo_model_path()), "context_length": 512}
+    router = router_of(LlamaCppBackend("local", options), clock=Clock())
+    await router.start()
+    fields = {"messages": messages("Hello"), "max_tokens": 20, "temperature": 0}
+    try:
+        said = json.loads(await read(await route(router, **fields)))
+        text = said["choices"][0]["message"]["content"]
+        word = text.split()[-1]
+        for stop, named in ((word, word), ("absent", None)):
+            answer = await read(await route(router, stop=[stop], stream=stream, **fields))
+            assert b"__verbose" not in answer
+            chunks = chunks_of(answer) if stream else [json.loads(answer)]
+            found = [chunk["choices"][0] for chunk in chunks if chunk["choices"]]
+            assert found[-1].get("stop_reason") == named
+            assert found[-1]["finish_reason"] == "stop"
+    finally:
+        await router.stop()
 
 
 @pytest.fixture
