@@ -258,6 +258,7 @@ async def test_a_prompt_that_does_not_fit_at_all_is_refused(stack, client, count
     answer = await client.post("/v1/messages", json={**QUESTION, "max_tokens": 32000})
     assert error_of(answer) == (400, "invalid_request_error", "context_length_exceeded")
     assert answer.json()["error"]["message"].startswith("prompt is too long")
+    assert [inner.path for inner in stack.enclave.requests].count("/v1/chat/completions") == 1
 
 
 async def test_counting_goes_to_the_enclave(stack, client):
@@ -298,6 +299,18 @@ async def test_each_mode_has_its_routes_and_no_others(
     found = {path for path in paths if (await client.post(path, json=QUESTION)).status_code == 200}
     assert found == {path for path in (openai, anthropic) if path}
     assert {inner.path for inner in stack.enclave.requests} == {"/v1/chat/completions"}
+
+
+async def test_below_a_prefix_every_refusal_has_its_dialect(make_client):
+    client = make_client(compat="both")
+    assert error_of(await client.get("/anthropic/v1/odd")) == (
+        404,
+        "not_found_error",
+        "unknown_url",
+    )
+    assert error_of(await client.post("/anthropic/v1/files"))[0] == 501
+    assert (await client.get("/openai/v1/odd", headers=KEY)).json()["error"]["param"] is None
+    assert (await client.post("/openai/v1/files")).status_code == 501
 
 
 async def test_models_are_below_both_prefixes(make_client):

@@ -96,6 +96,9 @@ def test_a_matched_stop_string_is_named():
     request = request_for(stop_sequences=["END"])
     found = answer({"content": "a"}, request=request, stop_reason="END")
     assert (found["stop_reason"], found["stop_sequence"]) == ("stop_sequence", "END")
+    # A string that the engine's own settings add is an end, and none of the client's.
+    found = answer({"content": "a"}, request=request, stop_reason="<|user|>")
+    assert (found["stop_reason"], found["stop_sequence"]) == ("end_turn", None)
 
 
 def test_a_filtered_answer_is_a_refusal():
