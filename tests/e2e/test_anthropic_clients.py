@@ -269,5 +269,5 @@ def test_leaving_a_stream_stops_the_backend(start_stack):
             next(iter(stream.text_stream))
         left = time.monotonic()
         while not double.cancelled:
-            assert time.monotonic() - left < 0.5
+            assert time.monotonic() - left < 0.25
             time.sleep(0.005)

@@ -10,21 +10,18 @@ context holds. An engine that refuses such a request is asked again once, with w
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 import secrets
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
-from contextlib import suppress
-from typing import ClassVar, Final, TypeVar
+from collections.abc import Iterable
+from typing import ClassVar, Final
 
 import httpx2
-from starlette.types import Message, Scope, Send
+from starlette.types import Scope, Send
 
 from confide.client.transport import AsyncEncryptedTransport
 from confide.dialects.anthropic import (
-    PING,
     ChatRequest,
     MessageStream,
     count_answer,
@@ -36,14 +33,20 @@ from confide.dialects.anthropic import (
     translate_request,
 )
 from confide.dialects.error_bodies import ErrorAnswer
-from confide.errors import ConfideError, EnclaveError, InvalidRequest
+from confide.errors import ConfideError, InvalidRequest
 from confide.proxy.answers import (
     Dialect,
     error_answer,
     identified,
-    new_request_id,
     send_answer,
     send_body,
+)
+from confide.proxy.anthropic_events import (
+    PING_EVERY_S,
+    Events,
+    RefusedError,
+    identity_of,
+    request_id_of,
 )
 from confide.proxy.endpoint import (
     DEFAULT_BODY_LIMIT,
@@ -51,29 +54,15 @@ from confide.proxy.endpoint import (
     Ending,
     SealedEndpoint,
     pieces_of,
-    streams,
 )
 
 __all__ = ["PING_EVERY_S", "CountTokensRoute", "MessagesRoute", "ModelsRoute"]
 
-PING_EVERY_S: Final = 15.0
 _VERSION: Final = re.compile(rb"20[0-9]{2}-[01][0-9]-[0-3][0-9]")
 _FIRST_VERSION: Final = b"2023-01-01"
 _CHAT: Final = "/v1/chat/completions"
 _TOKENIZE: Final = "/v1/tokenize"
 _JSON: Final = (b"content-type", b"application/json")
-_EVENTS: Final = (b"content-type", b"text/event-stream; charset=utf-8")
-
-T = TypeVar("T")
-
-
-class _RefusedError(Exception):
-    """The enclave, or the gateway, answered with an error; it is translated already."""
-
-    def __init__(self, answer: ErrorAnswer) -> None:
-        super().__init__(answer.status)
-        self.answer = answer
-        self.code: str = json.loads(answer.body)["error"].get("code", "")
 
 
 class _AnthropicEndpoint(SealedEndpoint):
@@ -91,7 +80,7 @@ class _AnthropicEndpoint(SealedEndpoint):
         try:
             _check_version(scope["headers"])
             return await self.answer(scope, body, send)
-        except _RefusedError as refusal:
+        except RefusedError as refusal:
             return await _send_refusal(send, refusal.answer, refusal.code)
         except ConfideError as error:
             return await _send_refusal(send, error_answer(error, self.dialect), error.code)
@@ -102,7 +91,7 @@ class _AnthropicEndpoint(SealedEndpoint):
 
         Raises:
             ConfideError: Nothing was sent to the caller yet.
-            _RefusedError: The same, and the refusal came from the enclave or the gateway.
+            RefusedError: The same, and the refusal came from the enclave or the gateway.
         """
 
     async def ask(self, scope: Scope, method: str, path: str, body: bytes = b"") -> httpx2.Response:
@@ -110,7 +99,7 @@ class _AnthropicEndpoint(SealedEndpoint):
 
         Raises:
             ConfideError: It could not be sent, or its answer could not be read.
-            _RefusedError: It was answered with an error.
+            RefusedError: It was answered with an error.
         """
         headers = _outer_headers(scope["headers"])
         request = httpx2.Request(method, INNER + path, headers=headers, content=body)
@@ -119,7 +108,7 @@ class _AnthropicEndpoint(SealedEndpoint):
             return response
         content = await _whole(response)
         told = tuple(response.headers.items())
-        raise _RefusedError(translate_error(response.status_code, content, told))
+        raise RefusedError(translate_error(response.status_code, content, told))
 
     async def ask_whole(
         self, scope: Scope, method: str, path: str, body: bytes = b""
@@ -155,7 +144,7 @@ class MessagesRoute(_AnthropicEndpoint):
         request = translate_request(body)
         message_id = f"msg_{secrets.token_hex(12)}"
         if request.stream:
-            stream = _Events(send, MessageStream(request, message_id), self._ping_every_s)
+            stream = Events(send, MessageStream(request, message_id), self._ping_every_s)
             return await stream.send_all(lambda: self._ask_for_message(scope, request))
         response = await self._ask_for_message(scope, request)
         content = translate_answer(await _whole(response), request, message_id)
@@ -164,7 +153,7 @@ class MessagesRoute(_AnthropicEndpoint):
     async def _ask_for_message(self, scope: Scope, request: ChatRequest) -> httpx2.Response:
         try:
             return await self.ask(scope, "POST", _CHAT, request.body)
-        except _RefusedError as refusal:
+        except RefusedError as refusal:
             if refusal.code != "context_length_exceeded":
                 raise
             smaller = await self._fitting(scope, request)
@@ -182,7 +171,7 @@ class MessagesRoute(_AnthropicEndpoint):
             )
             answer = json.loads(content)
             room = answer["context_length"] - answer["input_tokens"]
-        except (_RefusedError, ConfideError, ValueError, KeyError, TypeError):
+        except (RefusedError, ConfideError, ValueError, KeyError, TypeError):
             return None  # the engine's own refusal says more
         return request.limited_to(room) if 0 < room < fields["max_tokens"] else None
 
@@ -212,89 +201,6 @@ class ModelsRoute(_AnthropicEndpoint):
             query = scope["query_string"].decode("latin-1")
             return await _send_whole(send, response, translate_models(content, query))
         return await _send_whole(send, response, translate_model(content))
-
-
-class _Events:
-    """Sends one stream: the head as late as possible, events as they come, pings between."""
-
-    def __init__(self, send: Send, stream: MessageStream, ping_every_s: float) -> None:
-        self._send = send
-        self._stream = stream
-        self._every = ping_every_s
-        self._begun = False
-
-    async def send_all(self, ask: Callable[[], Awaitable[httpx2.Response]]) -> Ending:
-        """Ask, and send what comes of it."""
-        response: httpx2.Response | None = None
-        try:
-            response = await self._waited_for(ask())
-            if not streams(response):
-                raise EnclaveError("the enclave did not stream", status=502)
-            await self._begin(response)
-            return await self._send_events(response)
-        except _RefusedError as refusal:
-            if not self._begun:
-                raise
-            return await self._break_off(_event(refusal.answer.body), refusal.code, response)
-        except ConfideError as error:
-            if not self._begun:
-                raise
-            return await self._break_off(self._stream.fail(error), error.code, response)
-        finally:
-            if response is not None:
-                await response.aclose()
-
-    async def _send_events(self, response: httpx2.Response) -> Ending:
-        pieces = pieces_of(response)
-        while not self._stream.ended:
-            piece = await self._waited_for(anext(pieces, None))
-            if piece is None:
-                await self._write(self._stream.finish())
-            else:
-                await self._write(self._stream.feed(piece))
-        async for _ in pieces:
-            pass  # the seal's authenticated end, after the stream's own
-        code = "backend-failed" if self._stream.failed else None
-        await self._send({"type": "http.response.body", "body": b""})
-        outcome = "failed" if code else "complete"
-        return Ending(outcome, response.status_code, code, _request_id(response))
-
-    async def _waited_for(self, awaitable: Awaitable[T]) -> T:
-        """Wait, and send a ping whenever it takes long."""
-        task = asyncio.ensure_future(awaitable)
-        try:
-            while not (await asyncio.wait((task,), timeout=self._every))[0]:
-                await self._begin(None)
-                await self._write(PING)
-            return task.result()
-        finally:
-            if not task.done():
-                task.cancel()
-                with suppress(asyncio.CancelledError, ConfideError, _RefusedError):
-                    await task
-
-    async def _begin(self, response: httpx2.Response | None) -> None:
-        if self._begun:
-            return
-        self._begun = True
-        headers = [_EVENTS, (b"cache-control", b"no-cache"), *_identity(response)]
-        start: Message = {"type": "http.response.start", "status": 200, "headers": headers}
-        await self._send(start)
-        await self._write(self._stream.start())
-
-    async def _write(self, content: bytes) -> None:
-        if content:
-            await self._send({"type": "http.response.body", "body": content, "more_body": True})
-
-    async def _break_off(self, last: bytes, code: str, response: httpx2.Response | None) -> Ending:
-        await self._write(last)
-        # Returning without the last message makes the server break the connection.
-        request_id = None if response is None else _request_id(response)
-        return Ending("failed", 200, code, request_id)
-
-
-def _event(body: bytes) -> bytes:
-    return b"event: error\ndata: " + body + b"\n\n"
 
 
 def _check_version(headers: Iterable[tuple[bytes, bytes]]) -> None:
@@ -328,23 +234,9 @@ async def _whole(response: httpx2.Response) -> bytes:
         await response.aclose()
 
 
-def _request_id(response: httpx2.Response) -> str | None:
-    return response.headers.get("confide-request-id")
-
-
-def _identity(response: httpx2.Response | None) -> list[tuple[bytes, bytes]]:
-    """The request's id, and who answered; an id of our own where nobody has given one yet."""
-    if response is None:
-        return [(b"request-id", new_request_id().encode())]
-    passed = ("confide-request-id", "x-confide-origin", "retry-after")
-    found = [(n.encode(), response.headers[n].encode()) for n in passed if n in response.headers]
-    identity = _request_id(response) or new_request_id()
-    return [*found, (b"request-id", identity.encode())]
-
-
 async def _send_whole(send: Send, response: httpx2.Response, content: bytes) -> Ending:
-    await send_body(send, 200, [_JSON, *_identity(response)], content)
-    return Ending("complete", 200, None, _request_id(response))
+    await send_body(send, 200, [_JSON, *identity_of(response)], content)
+    return Ending("complete", 200, None, request_id_of(response))
 
 
 async def _send_refusal(send: Send, answer: ErrorAnswer, code: str) -> Ending:
