@@ -18,6 +18,7 @@ from starlette.types import Message, Send
 from confide.dialects.anthropic import PING, MessageStream
 from confide.dialects.error_bodies import ErrorAnswer
 from confide.errors import ConfideError, EnclaveError
+from confide.proxy.answers import new_request_id
 from confide.proxy.endpoint import Ending, pieces_of, streams
 
 __all__ = ["PING_EVERY_S", "Events", "RefusedError", "identity_of", "request_id_of"]
