@@ -20,7 +20,10 @@ FENCE = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.MULTILINE | re.DOTALL
 LINK = re.compile(r"(?<!\!)\[[^\]]+\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 # Programs that a page may tell the reader to run, besides `confide` itself.
-PROGRAMS = {".", "cd", "curl", "export", "git", "grep", "make", "npm", "pip", "printf", "python"}
+PROGRAMS = {
+    *(".", "cd", "claude", "curl", "export", "git", "grep", "make", "npm", "pip"),
+    *("printf", "python"),
+}
 
 # Words of advertising, which a page must not use (style: claims carry a number or a file).
 EMPTY_WORDS = [

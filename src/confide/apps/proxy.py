@@ -76,6 +76,7 @@ def build_proxy(settings: ProxySettings, *, verifier: EnclaveVerifier) -> ASGIAp
         body_limit=settings.json_body_limit,
         hosts=settings.allowed_hosts,
         origins=settings.allowed_origins,
+        compat=settings.compat,
     )
 
 
@@ -130,11 +131,9 @@ def serve_proxy(
 def _presence(settings: ProxySettings, surroundings: Surroundings) -> Presence | None:
     if surroundings.pid_file is None:
         return None
-    # Which dialects it speaks, if that can be chosen: who starts a program beside it must know.
-    compat = {"compat": getattr(settings, "compat", None)}
     return Presence.claim(
         surroundings.pid_file,
-        **{name: value for name, value in compat.items() if value},
+        compat=settings.compat,  # who starts a program beside it must know what it speaks
         host=settings.host,
         own_key=settings.api_key is not None or settings.api_key_file is not None,
         shutdown_timeout_s=settings.shutdown_timeout_s,

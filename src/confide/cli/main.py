@@ -44,7 +44,9 @@ COMMANDS = {
     "enclave": Entry("enclave", "Serve the enclave, the room that opens requests.", "enclave"),
     "gateway": Entry("gateway", "Serve the blind gateway; migrate its database.", "gateway"),
     "keys": Entry("keys", "Create, rotate, back up and restore the keys kept at home."),
-    "proxy": Entry("proxy", "Run the local proxy that speaks OpenAI's API.", "proxy"),
+    "proxy": Entry(
+        "proxy", "Run the local proxy that speaks OpenAI's and Anthropic's API.", "proxy"
+    ),
     "up": Entry(
         "up", "Start proxy, gateway and enclave on this machine and serve until Ctrl-C.", "local"
     ),

@@ -23,7 +23,7 @@ def register(group: click.Group) -> None:
 @server_options
 @click.pass_context
 def _proxy(context: click.Context, /, **options: Any) -> None:
-    """Run the local proxy that speaks OpenAI's API.
+    """Run the local proxy that speaks OpenAI's and Anthropic's API.
 
     Without a command it serves in the foreground, like `run`. The program
     confidential-proxy is the same as confide proxy.
@@ -56,7 +56,7 @@ def _proxy(context: click.Context, /, **options: Any) -> None:
 )
 @click.option("--with-parent", is_flag=True, hidden=True, help="End when standard input ends.")
 def _run(pid_file: Path | None, log_file: Path | None, with_parent: bool, **options: Any) -> None:
-    """Serve OpenAI's API on this machine until a stop signal.
+    """Serve OpenAI's API, Anthropic's or both on this machine until a stop signal.
 
     Requests are sealed before they leave, to enclaves that the policy accepts. Each option
     can be set in the [proxy] table of the settings file and as CONFIDE_PROXY__NAME; so can

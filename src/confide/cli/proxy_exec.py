@@ -200,7 +200,6 @@ def _way_of_up() -> _Way | None:
 
 
 def _start(given: Given, pid_file: Path, log: Path) -> Running:
-    from confide.config.proxy import ProxySettings
     from confide.daemon import Launch, start
 
     settings = given.settings(port=0)
@@ -208,8 +207,8 @@ def _start(given: Given, pid_file: Path, log: Path) -> Running:
         _own_key()  # refuse before anything is started
     prepare(settings)
     environment = given.environment(os.environ)
-    if "compat" in ProxySettings.model_fields:  # both dialects, so that any program finds its own
-        environment.setdefault("CONFIDE_PROXY__COMPAT", "both")
+    # Both dialects, so that any program finds its own.
+    environment.setdefault("CONFIDE_PROXY__COMPAT", "both")
     command = [*server_command(given.words(port=0), pid_file, log), "--with-parent"]
     return start(Launch(command, pid_file, log, environment, with_parent=True))
 

@@ -101,7 +101,9 @@ class Outer:
         value = request.headers.get("authorization", "")
         if not value.lower().startswith("bearer ") or not value[7:].strip():
             raise AuthenticationError(
-                "there is no API key", code="missing-api-key", hint="set OPENAI_API_KEY"
+                "there is no API key",
+                code="missing-api-key",
+                hint="set OPENAI_API_KEY or ANTHROPIC_API_KEY",
             )
         return value
 

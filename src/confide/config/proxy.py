@@ -74,6 +74,11 @@ class ProxySettings(BaseModel):
     port: int = Field(
         8000, ge=0, le=65535, description="TCP port to listen on; 0 takes a free one. Also PORT."
     )
+    compat: Literal["openai", "anthropic", "both", "auto"] = Field(
+        "openai",
+        description="Dialect: openai or anthropic below /v1, both below /openai/v1 and"
+        " /anthropic/v1, or auto: both below /v1.",
+    )
     api_key_file: Path | None = Field(
         None,
         description="File with the API key for the gateway. Default: the bearer credential of"

@@ -238,6 +238,7 @@ class Stack:
             "host": "127.0.0.1",
             "port": self.options.proxy_port,
             "gateway_url": self.gateway_url,
+            "compat": "auto",  # one base URL for any client, see client.env
             "api_key_file": str(self.home.api_key),
             "shutdown_timeout_s": 3,  # Ctrl-C stops all rooms within 5 s
             **self.options.proxy,

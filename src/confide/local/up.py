@@ -93,6 +93,7 @@ def _introduce(stack: Stack, model: str) -> str:
     home = stack.home
     return f"""
 Base URL   {stack.proxy_url}/v1        (any OpenAI client; variables: . {home.client_env})
+           {stack.proxy_url}           (any Anthropic client)
 Try it     curl -N {stack.proxy_url}/v1/chat/completions -H 'content-type: application/json' \\
              -d '{{"model": "{model}", "stream": true,
                   "messages": [{{"role": "user", "content": "Hello"}}]}}'

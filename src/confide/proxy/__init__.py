@@ -1,4 +1,4 @@
-"""The local proxy: OpenAI's API on this machine, everything sealed before it leaves.
+"""The local proxy: OpenAI's and Anthropic's API here, everything sealed before it leaves.
 
 `confide.apps.proxy` builds it from settings; nothing here reads a setting or a file.
 """

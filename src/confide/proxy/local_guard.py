@@ -12,13 +12,13 @@ The total length of the headers is limited here as well.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from confide.errors import ConfideError, GatewayError, PermissionDenied
-from confide.proxy.answers import send_error
+from confide.proxy.answers import Dialect, send_error
 
 __all__ = ["LOCAL_NAMES", "MAX_HEADERS", "LocalGuard"]
 
@@ -38,6 +38,7 @@ class LocalGuard:
         port: The port the proxy listens on.
         hosts: Further names the proxy may be called by, "name" or "name:port".
         origins: Further origins that may call it, such as "https://app.example.org".
+        dialect: Says in which dialect a refusal is written.
     """
 
     def __init__(
@@ -47,8 +48,10 @@ class LocalGuard:
         port: int,
         hosts: Iterable[str] = (),
         origins: Iterable[str] = (),
+        dialect: Callable[[Scope], Dialect] = lambda _: "openai",
     ) -> None:
         self._app = app
+        self._dialect = dialect
         names = [*LOCAL_NAMES, *(host.lower() for host in hosts)]
         self._hosts = frozenset(form for name in names for form in _forms(name, port))
         self._origins = frozenset(origin.lower() for origin in origins)
@@ -56,7 +59,7 @@ class LocalGuard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with an error. Lifespan messages pass."""
         if scope["type"] == "http" and (refusal := self._refusal(scope["headers"])):
-            await send_error(send, refusal)
+            await send_error(send, refusal, self._dialect(scope))
             return
         await self._app(scope, receive, send)
 

@@ -11,117 +11,57 @@ ends the request to the gateway at once.
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 import httpx2
-from starlette.types import Receive, Scope, Send
+from starlette.types import Scope, Send
 
-from confide.client.transport import AsyncEncryptedTransport
 from confide.dialects.error_bodies import openai_error_event
-from confide.errors import ConfideError, RequestTooLarge
+from confide.errors import ConfideError
 from confide.proxy.answers import send_body, send_error
-from confide.telemetry.logs import enabled, event
+from confide.proxy.endpoint import (
+    DEFAULT_BODY_LIMIT,
+    INNER,
+    Ending,
+    SealedEndpoint,
+    pieces_of,
+    streams,
+)
 
 __all__ = ["DEFAULT_BODY_LIMIT", "SealedRoute"]
 
-DEFAULT_BODY_LIMIT: Final = 32 * 1024 * 1024
 # Names for the log; a path holds whatever a client put into it.
 _ROUTES: Final = {
     "/v1/chat/completions": "chat",
     "/v1/completions": "completions",
     "/v1/embeddings": "embeddings",
 }
-_INNER: Final = "https://confide.invalid"
 _KEPT: Final = frozenset({b"content-type", b"accept", b"authorization"})
 
 
-class _CallerGoneError(Exception):
-    """The caller closed the connection before its request was complete."""
+class SealedRoute(SealedEndpoint):
+    """An ASGI endpoint that seals what it is asked and sends it on; see `SealedEndpoint`."""
 
-
-class _Ending(NamedTuple):
-    """How one request ended, for the log."""
-
-    outcome: str
-    status: int | None = None
-    code: str | None = None
-    request_id: str | None = None
-
-
-class SealedRoute:
-    """An ASGI endpoint that seals what it is asked and sends it on.
-
-    Args:
-        transport: Seals and sends.
-        body_limit: Bytes of request body accepted.
-    """
-
-    def __init__(
-        self, transport: AsyncEncryptedTransport, *, body_limit: int = DEFAULT_BODY_LIMIT
-    ) -> None:
-        self._transport = transport
-        self._limit = body_limit
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+    async def relay(self, scope: Scope, body: bytes, send: Send) -> Ending:
+        """Send one request on, and its answer back."""
         try:
-            body = await self._body(scope["headers"], receive)
-        except RequestTooLarge as error:
-            await send_error(send, error)
-            return
-        except _CallerGoneError:
-            return
-        started = time.monotonic()
-        relay = asyncio.create_task(self._relay(_request(scope, body), send))
-        gone = asyncio.create_task(_disconnected(receive))
-        try:
-            await asyncio.wait((relay, gone), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            gone.cancel()
-            if not relay.done():
-                relay.cancel()
-        await asyncio.gather(relay, return_exceptions=relay.cancelling() > 0)
-        if enabled("info"):
-            _log(
-                relay, route=_ROUTES.get(scope["path"], "models"), bytes_up=len(body), since=started
-            )
-
-    async def _body(self, headers: Iterable[tuple[bytes, bytes]], receive: Receive) -> bytes:
-        declared = next((value for name, value in headers if name == b"content-length"), b"0")
-        pieces: list[bytes] = []
-        length = int(declared) if declared.isdigit() else 0
-        received = 0
-        while True:
-            # The declared length is checked before anything is kept, the real one as it comes.
-            if max(length, received) > self._limit:
-                raise RequestTooLarge(f"the request body is longer than {self._limit} bytes")
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise _CallerGoneError
-            piece = message.get("body", b"")
-            received += len(piece)
-            pieces.append(piece)
-            if not message.get("more_body", False) and received <= self._limit:
-                return b"".join(pieces)
-
-    async def _relay(self, request: httpx2.Request, send: Send) -> _Ending:
-        try:
-            response = await self._transport.handle_async_request(request)
+            response = await self._transport.handle_async_request(_request(scope, body))
         except ConfideError as error:
             await send_error(send, error)
-            return _Ending("failed", code=error.code)
-        send_on = _send_stream if _streams(response) else _send_whole
+            return Ending("failed", code=error.code)
+        send_on = _send_stream if streams(response) else _send_whole
         try:
             failure = await send_on(response, send)
         finally:
             await response.aclose()
         request_id = response.headers.get("confide-request-id")
         if failure is not None:
-            return _Ending("failed", response.status_code, failure.code, request_id)
-        return _Ending("complete", response.status_code, None, request_id)
+            return Ending("failed", response.status_code, failure.code, request_id)
+        return Ending("complete", response.status_code, None, request_id)
+
+    def route_name(self, scope: Scope) -> str:
+        """See `SealedEndpoint.route_name`."""
+        return _ROUTES.get(scope["path"], "models")
 
 
 def _request(scope: Scope, body: bytes) -> httpx2.Request:
@@ -129,32 +69,17 @@ def _request(scope: Scope, body: bytes) -> httpx2.Request:
     if scope["query_string"]:
         target += b"?" + scope["query_string"]
     headers = [(name, value) for name, value in scope["headers"] if name in _KEPT]
-    url = _INNER + target.decode("latin-1")
+    url = INNER + target.decode("latin-1")
     return httpx2.Request(scope["method"], url, headers=headers, content=body)
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
-def _streams(response: httpx2.Response) -> bool:
-    return response.headers.get("content-type", "").lower().startswith("text/event-stream")
 
 
 def _headers(response: httpx2.Response) -> list[tuple[bytes, bytes]]:
     return [(n.lower(), v) for n, v in response.headers.raw if n.lower() != b"content-length"]
 
 
-def _pieces(response: httpx2.Response) -> AsyncIterator[bytes]:
-    # The stream itself and not `aiter_bytes`: a content coding is the caller's to undo.
-    assert isinstance(response.stream, httpx2.AsyncByteStream)  # noqa: S101 - httpx2's contract
-    return aiter(response.stream)
-
-
 async def _send_whole(response: httpx2.Response, send: Send) -> ConfideError | None:
     try:
-        body = b"".join([piece async for piece in _pieces(response)])
+        body = b"".join([piece async for piece in pieces_of(response)])
     except ConfideError as error:
         await send_error(send, error)
         return error
@@ -172,7 +97,7 @@ async def _send_stream(response: httpx2.Response, send: Send) -> ConfideError | 
     )
     tail = b"\n\n"
     try:
-        async for piece in _pieces(response):
+        async for piece in pieces_of(response):
             tail = (tail + piece)[-2:]
             await send({"type": "http.response.body", "body": piece, "more_body": True})
     except ConfideError as error:
@@ -183,14 +108,3 @@ async def _send_stream(response: httpx2.Response, send: Send) -> ConfideError | 
         return error
     await send({"type": "http.response.body", "body": b""})
     return None
-
-
-def _log(relay: asyncio.Task[_Ending], *, route: str, bytes_up: int, since: float) -> None:
-    ending = _Ending("cancelled") if relay.cancelled() else relay.result()
-    event(
-        "answered",
-        route=route,
-        bytes_up=bytes_up,
-        duration_ms=round((time.monotonic() - since) * 1000),
-        **ending._asdict(),
-    )

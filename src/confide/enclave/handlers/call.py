@@ -9,6 +9,7 @@ from typing import Protocol
 from confide.enclave.inference.answer import RoutedResponse
 from confide.enclave.inference.backend import ModelInfo, Operation
 from confide.enclave.inference.body import JSONBody
+from confide.enclave.inference.router import TokenCount
 from confide.errors import ModelNotAllowed
 from confide.wire.grants import Grant
 
@@ -34,6 +35,10 @@ class ModelRouter(Protocol):
         isolation: bytes,
     ) -> RoutedResponse:
         """Ask a backend of the model."""
+        ...
+
+    async def count_tokens(self, model: str, body: JSONBody, isolation: bytes) -> TokenCount:
+        """Count the tokens of a chat's prompt."""
         ...
 
 

@@ -11,6 +11,7 @@ from confide.enclave.handlers.chat import answer_chat
 from confide.enclave.handlers.completions import answer_completions
 from confide.enclave.handlers.embeddings import answer_embeddings
 from confide.enclave.handlers.models import answer_model, answer_models
+from confide.enclave.handlers.tokenize import answer_tokenize
 from confide.enclave.inference.backend import Operation
 from confide.errors import EnclaveError
 
@@ -21,6 +22,7 @@ _ROUTES: Final[Mapping[str, Route]] = {
     "/v1/completions": Route("POST", answer_completions, Operation.COMPLETIONS),
     "/v1/embeddings": Route("POST", answer_embeddings, Operation.EMBEDDINGS),
     "/v1/models": Route("GET", answer_models),
+    "/v1/tokenize": Route("POST", answer_tokenize),
 }
 _MODEL_PREFIX: Final = "/v1/models/"
 _MODEL_ROUTE: Final = Route("GET", answer_model)

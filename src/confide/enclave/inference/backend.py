@@ -33,6 +33,7 @@ __all__ = [
     "ModelInfo",
     "Operation",
     "Precision",
+    "TokenCounter",
     "Usage",
 ]
 
@@ -213,4 +214,20 @@ class Backend(Protocol):
             ContextTooLong: So is its length.
             ModelNotFound: The engine does not have this model.
             BackendUnavailable: The engine is at fault.
+        """
+
+
+@runtime_checkable
+class TokenCounter(Protocol):
+    """A backend that can also count: not every engine has a tokenizer to ask."""
+
+    async def count_tokens(self, request: BackendRequest) -> int:
+        """Count the tokens of a chat's prompt, after the model's own template.
+
+        Args:
+            request: A chat with `messages` and perhaps `tools`; nothing is generated.
+
+        Raises:
+            InvalidRequest: The request is at fault.
+            BackendUnavailable: The engine is at fault, or cannot count.
         """

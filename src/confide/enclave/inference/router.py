@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from confide.enclave.inference.answer import RoutedResponse, open_answer
 from confide.enclave.inference.backend import (
     Backend,
+    BackendRequest,
     BackendUnavailable,
     ModelInfo,
     Operation,
+    TokenCounter,
 )
 from confide.enclave.inference.body import JSONBody
 from confide.enclave.inference.breaker import Breaker, BreakerState
@@ -34,7 +36,7 @@ from confide.errors import (
 )
 from confide.telemetry.logs import event
 
-__all__ = ["BackendStatus", "Router", "RouterSettings"]
+__all__ = ["BackendStatus", "Router", "RouterSettings", "TokenCount"]
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,19 @@ class BackendStatus:
     health: HealthState
     breaker: BreakerState
     probed_at: float | None
+
+
+@dataclass(frozen=True)
+class TokenCount:
+    """How long a chat's prompt is.
+
+    Attributes:
+        input_tokens: Tokens, after the model's template.
+        context_length: Tokens of prompt and answer that fit, if known.
+    """
+
+    input_tokens: int
+    context_length: int | None
 
 
 class Router:
@@ -193,9 +208,70 @@ class Router:
         parsed = body if isinstance(body, JSONBody) else JSONBody(body)
         if parsed.fields.keys() != fields.keys():
             raise InvalidRequest("the body is not what the caller took it for")
-        prepared = prepare_request(
+        prepared = self._prepared(entry, operation, parsed, stream, isolation)
+        answer = await self._first_answer(entry, prepared)
+        answer.model_class = entry.model_class
+        return answer
+
+    async def count_tokens(self, model: str, body: JSONBody, isolation: bytes) -> TokenCount:
+        """Count the tokens of a chat's prompt with the model's own tokenizer.
+
+        Args:
+            model: Name in the catalog.
+            body: Names messages and perhaps tools.
+            isolation: 32 secret bytes of the caller's domain.
+
+        Raises:
+            ModelNotFound: Not offered.
+            EnclaveError: 501, no backend of the model can count.
+            ModelUnavailable: Those that can do not answer now.
+            InvalidRequest: The request is at fault.
+        """
+        entry = self._catalog.find(model, Operation.CHAT)
+        prepared = self._prepared(entry, Operation.CHAT, body, False, isolation)
+        refusal: ConfideError | None = None
+        counters = [name for name in entry.backends if self._counts(name)]
+        if not counters:
+            raise EnclaveError(
+                "this model's engine does not count tokens", status=501, code="not-implemented"
+            )
+        for name in counters:
+            if not self._health.usable(name):
+                continue
+            try:
+                return await self._count(name, entry, prepared.request)
+            except BackendUnavailable as error:
+                refusal = error
+        raise ModelUnavailable(
+            "no backend of this model can count now", hint="try again in a moment"
+        ) from refusal
+
+    def _counts(self, name: str) -> bool:
+        return isinstance(self._backends[name], TokenCounter)
+
+    async def _count(self, name: str, entry: CatalogEntry, request: BackendRequest) -> TokenCount:
+        backend = self._backends[name]
+        assert isinstance(backend, TokenCounter)  # noqa: S101 - `_counts` has looked
+        count = await backend.count_tokens(request)
+        length = entry.context_length
+        if length is None:
+            offered = await backend.models()
+            # An engine of one model answers to any name.
+            named = [one for one in offered if one.id == request.model or len(offered) == 1]
+            length = named[0].context_length if named else None
+        return TokenCount(count, length)
+
+    def _prepared(
+        self,
+        entry: CatalogEntry,
+        operation: Operation,
+        body: JSONBody,
+        stream: bool,
+        isolation: bytes,
+    ) -> PreparedRequest:
+        return prepare_request(
             operation,
-            parsed,
+            body,
             stream=stream,
             backend_model=entry.backend_model or entry.name,
             isolation=isolation,
@@ -203,9 +279,6 @@ class Router:
                 *(self._backends[name].refused_fields for name in entry.backends)
             ),
         )
-        answer = await self._first_answer(entry, prepared)
-        answer.model_class = entry.model_class
-        return answer
 
     async def _first_answer(self, entry: CatalogEntry, prepared: PreparedRequest) -> RoutedResponse:
         """Ask one backend after the other until one begins to answer."""

@@ -158,3 +158,20 @@ def test_every_kind_is_built_by_name(kind):
 def test_an_unknown_kind_is_a_config_error():
     with pytest.raises(ConfigError):
         build_backend("absent", "x", {})
+
+
+async def test_a_stop_string_ends_the_answer_and_is_named():
+    answer = await whole(echo(), messages=messages("one two three"), stop=["three", "two"])
+    (choice,) = answer["choices"]
+    assert choice["message"]["content"] == "one "
+    assert (choice["finish_reason"], choice["stop_reason"]) == ("stop", "two")
+    streamed = await stream(echo(), messages=messages("one two three"), stop="two")
+    assert text_of(streamed) == "one "
+    last = [chunk for chunk in chunks_of(streamed) if chunk["choices"]][-1]
+    assert last["choices"][0]["stop_reason"] == "two"
+
+
+async def test_an_answer_without_its_stop_string_names_none():
+    for fields in ({}, {"stop": ["absent"]}, {"stop": ["three"], "max_tokens": 1}):
+        answer = await whole(echo(), messages=messages("one two three"), **fields)
+        assert "stop_reason" not in answer["choices"][0]

@@ -3,6 +3,7 @@
 * A chat answers with the last user message, a completion with its prompt, one word per token.
 * If tools are offered and the message reads `call NAME {...}`, it calls that tool with that
   JSON object.
+* A string of `stop` ends the answer before it; the choice's `stop_reason` says which one.
 * Embeddings are unit vectors derived from a SHA-256 of the text: equal texts, equal vectors.
 
 Delays, lengths and faults come from options, never from a prompt.
@@ -128,6 +129,10 @@ class EchoBackend:
             return BackendResponse(200, EVENT_STREAM, events, generation.cancel)
         return BackendResponse(200, JSON, generation.whole(), generation.cancel)
 
+    async def count_tokens(self, request: BackendRequest) -> int:
+        """Count words; see `TokenCounter`."""
+        return _count_prompt(request)
+
     def _embeddings(self, request: BackendRequest) -> dict[str, object]:
         given = request.fields.get("input")
         texts = given if isinstance(given, list) and not _is_tokens(given) else [given]
@@ -150,11 +155,14 @@ class _Generation:
         self._request = request
         self._prompt_tokens = prompt_tokens
         self._call = _tool_call(request, text)
-        self._tokens = [] if self._call else _tokens(text, backend.options.tokens)
+        said, self._stopped_by = _until_stop(text, request.fields.get("stop"))
+        self._tokens = [] if self._call else _tokens(said, backend.options.tokens)
         limit = _limit(request)
         self._reason = "tool_calls" if self._call else "stop"
         if limit is not None and limit < len(self._tokens):
             self._tokens, self._reason = self._tokens[:limit], "length"
+        if self._reason != "stop":
+            self._stopped_by = None
         identity = hashlib.sha256(request.body).hexdigest()[:24]
         prefix = "chatcmpl" if request.operation is Operation.CHAT else "cmpl"
         self._answer = Answer(request.operation, request.model, f"{prefix}-{identity}")
@@ -199,7 +207,7 @@ class _Generation:
             return
         if self._call:
             yield write_event(self._answer.tool_delta([self._call]))
-        yield write_event(self._answer.finish(self._reason))
+        yield write_event(self._with_stop(self._answer.finish(self._reason)))
         wanted = self._request.fields.get("stream_options")
         if isinstance(wanted, Mapping) and wanted.get("include_usage") is True:
             yield write_event(self._answer.usage(*self._usage()))
@@ -216,7 +224,13 @@ class _Generation:
             calls=[self._call] if self._call else (),
         )
         self._end(finished=True)
-        yield json.dumps(answer, separators=(",", ":")).encode()
+        yield json.dumps(self._with_stop(answer), separators=(",", ":")).encode()
+
+    def _with_stop(self, answer: dict[str, object]) -> dict[str, object]:
+        choices = answer["choices"]
+        if self._stopped_by is not None and isinstance(choices, list):
+            choices[0]["stop_reason"] = self._stopped_by
+        return answer
 
 
 def _whole(answer: Mapping[str, object]) -> BackendResponse:
@@ -263,6 +277,16 @@ def _count_prompt(request: BackendRequest) -> int:
     if request.operation is Operation.COMPLETIONS:
         return len(_prompt(request).split())
     return sum(len(_text(message.get("content")).split()) for message in _messages(request))
+
+
+def _until_stop(text: str, stop: object) -> tuple[str, str | None]:
+    """The text before the first stop string, and that string."""
+    given = [stop] if isinstance(stop, str) else stop if isinstance(stop, list) else []
+    places = [(text.find(one), one) for one in given if isinstance(one, str) and one in text]
+    if not places:
+        return text, None
+    place, matched = min(places)
+    return text[:place], matched
 
 
 def _tokens(text: str, count: int | None) -> list[str]:

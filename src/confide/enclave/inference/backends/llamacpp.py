@@ -32,6 +32,7 @@ from confide.enclave.inference.backends.engine_http import EngineHTTP, EngineRep
 from confide.enclave.inference.backends.gguf_file import read_gguf_header
 from confide.enclave.inference.backends.llamacpp_answer import (
     mended,
+    named_stop,
     structured_chunks,
     write_chunks,
     write_whole,
@@ -209,7 +210,7 @@ class LlamaCppBackend:
             plan = plan_structured(request.fields)
             if plan is not None:
                 return await self._open_structured(request, fields, plan)
-            if request.fields.get("tools"):
+            if request.fields.get("tools") or request.fields.get("stop"):
                 return await self._open_mended(request, fields)
         reply = await self._post(_PATHS[request.operation], fields, request)
         return BackendResponse(200, reply.content_type, reply.pieces(), reply.aclose)
@@ -227,13 +228,14 @@ class LlamaCppBackend:
     async def _open_mended(
         self, request: BackendRequest, fields: Mapping[str, object]
     ) -> BackendResponse:
-        """A chat that may call tools, always streamed from the engine.
+        """A chat that may call tools or has stop strings, always streamed from the engine.
 
         Its whole answers are an error when the output does not parse; its streams have
         delivered the output by then.
         """
-        reply = await self._post(_PATHS[Operation.CHAT], _streamed(fields), request)
-        chunks = mended(reply.pieces())
+        asked = {**_streamed(fields), "verbose": bool(request.fields.get("stop"))}
+        reply = await self._post(_PATHS[Operation.CHAT], asked, request)
+        chunks = named_stop(mended(reply.pieces()))
         if request.stream:
             return BackendResponse(200, EVENT_STREAM, write_chunks(chunks), reply.aclose)
         return BackendResponse(200, JSON, write_whole(chunks), reply.aclose)
@@ -253,10 +255,26 @@ class LlamaCppBackend:
             return BackendResponse(200, EVENT_STREAM, write_chunks(chunks), reply.aclose)
         return BackendResponse(200, JSON, write_whole(chunks), reply.aclose)
 
+    async def count_tokens(self, request: BackendRequest) -> int:
+        """Apply the model's template and count with its tokenizer; see `TokenCounter`."""
+        await self.process.wait_ready(self.options.restart_wait_s)
+        names = ("messages", "tools", "chat_template_kwargs")
+        template = {name: request.fields[name] for name in names if name in request.fields}
+        asked = {
+            "content": await self._apply_template(template, request),
+            "add_special": True,
+            "parse_special": True,
+        }
+        answer = await (await self._post("/tokenize", asked, request)).read_json(_MAX_PROMPT)
+        tokens = answer.get("tokens") if isinstance(answer, Mapping) else None
+        if not isinstance(tokens, list):
+            raise BackendUnavailable("the engine did not count the prompt")
+        return len(tokens)
+
     async def _render(
         self, request: BackendRequest, fields: Mapping[str, object], plan: StructuredPlan
     ) -> str:
-        """Apply the model's chat template."""
+        """Apply the model's chat template for an answer of a given shape."""
         given = fields.get("chat_template_kwargs")
         arguments = dict(given) if isinstance(given, Mapping) else {}
         # The grammar leaves no room to think first.
@@ -266,14 +284,18 @@ class LlamaCppBackend:
         }
         if plan.calls_tool:
             template["tools"] = list(plan.tools)
-        reply = await self._post("/apply-template", template, request)
+        prompt = await self._apply_template(template, request)
+        # Where the template teaches this marker, the model has learned what comes after it.
+        marked = plan.calls_tool and "<tool_call>" in prompt
+        return prompt + "<tool_call>\n" if marked else prompt
+
+    async def _apply_template(self, fields: Mapping[str, object], request: BackendRequest) -> str:
+        reply = await self._post("/apply-template", fields, request)
         answer = await reply.read_json(_MAX_PROMPT)
         prompt = answer.get("prompt") if isinstance(answer, Mapping) else None
         if not isinstance(prompt, str):
             raise BackendUnavailable("the engine did not render the prompt")
-        # Where the template teaches this marker, the model has learned what comes after it.
-        marked = plan.calls_tool and "<tool_call>" in prompt
-        return prompt + "<tool_call>\n" if marked else prompt
+        return prompt
 
 
 def _streamed(fields: Mapping[str, object]) -> dict[str, object]:

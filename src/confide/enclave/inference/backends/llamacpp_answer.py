@@ -25,7 +25,14 @@ from confide.enclave.inference.events import (
 )
 from confide.enclave.inference.shapes import Answer
 
-__all__ = ["assemble", "mended", "structured_chunks", "write_chunks", "write_whole"]
+__all__ = [
+    "assemble",
+    "mended",
+    "named_stop",
+    "structured_chunks",
+    "write_chunks",
+    "write_whole",
+]
 
 #: How the engine says that its own parser did not understand what it generated.
 _UNPARSED = "does not match the expected"
@@ -79,6 +86,22 @@ async def mended(pieces: AsyncIterator[bytes]) -> AsyncIterator[dict[str, object
             raise BackendUnavailable("the engine failed while answering")
     if not ended:
         raise BackendUnavailable("the engine stopped without a reason")
+
+
+async def named_stop(
+    chunks: AsyncIterator[dict[str, object]],
+) -> AsyncIterator[dict[str, object]]:
+    """Say which stop string ended a chat, in `stop_reason` of its choice, as vLLM does.
+
+    The engine tells it only in its verbose report, which also quotes the prompt and stays here.
+    """
+    async for chunk in chunks:
+        report = chunk.pop("__verbose", None)
+        matched = report.get("stopping_word") if isinstance(report, Mapping) else None
+        if isinstance(matched, str) and matched:
+            yield {**chunk, "choices": [{**_choice(chunk), "stop_reason": matched}]}
+        else:
+            yield chunk
 
 
 async def structured_chunks(
@@ -212,16 +235,20 @@ async def assemble(chunks: AsyncIterator[dict[str, object]]) -> dict[str, object
         BackendUnavailable: There were none, or no reason to end.
     """
     message, head, reason, usage = _Message(), None, None, None
+    matched: object = None
     async for chunk in chunks:
         head = head or chunk
         choice = _choice(chunk)
         message.add(choice)
         reason = choice.get("finish_reason") or reason
+        matched = choice.get("stop_reason") or matched
         usage = chunk.get("usage") or usage
     if head is None or reason is None:
         raise BackendUnavailable("the engine stopped without a reason")
     answer: dict[str, object] = {key: head.get(key) for key in ("id", "created", "model")}
     logprobs = {"content": message.logprobs} if message.logprobs else None
     whole = {"index": 0, "message": message.message(), "finish_reason": reason}
+    if matched is not None:
+        whole["stop_reason"] = matched
     answer |= {"object": "chat.completion", "choices": [{**whole, "logprobs": logprobs}]}
     return answer if usage is None else {**answer, "usage": usage}

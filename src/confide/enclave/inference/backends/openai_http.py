@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, Literal
@@ -29,7 +30,7 @@ from confide.enclave.inference.backends.engine_errors import engine_refusal
 from confide.enclave.inference.backends.engine_http import EngineHTTP, check_base_url
 from confide.enclave.inference.body import add_fields
 from confide.enclave.inference.options import Options, parse_options
-from confide.errors import ConfigError
+from confide.errors import ConfigError, EnclaveError
 from confide.telemetry.logs import event
 
 __all__ = ["OpenAIHTTPBackend", "OpenAIHTTPOptions", "cache_salt"]
@@ -39,6 +40,9 @@ PATHS: Final = {
     Operation.COMPLETIONS: "/completions",
     Operation.EMBEDDINGS: "/embeddings",
 }
+
+#: Largest list of token numbers, in bytes.
+_MAX_TOKENS: Final = 64 * 1024 * 1024
 
 #: Fields of vLLM and SGLang that reach past the caller's own request: shared caches, other
 #: hosts, adapters, code, templates, priority over other callers.
@@ -101,21 +105,29 @@ class OpenAIHTTPBackend:
         vllm = self.options.engine == "vllm"
         self._salted = (self.options.isolation or ("cache_salt" if vllm else "none")) != "none"
         self._http: EngineHTTP | None = None
+        self._tokenizer: EngineHTTP | None = None
 
     async def start(self) -> None:
         """Read the key file and make the connection pool; the server may still be down."""
         headers = {}
         if self.options.api_key_file is not None:
             headers["authorization"] = f"Bearer {self._read_key(self.options.api_key_file)}"
-        self._http = EngineHTTP(
-            self._base_url,
+        self._http = self._engine(self._base_url, headers)
+        await self._http.start()
+        if self.options.engine == "vllm":
+            # Its tokenizer lies beside /v1, not in it.
+            self._tokenizer = self._engine(self._base_url.removesuffix("/v1"), headers)
+            await self._tokenizer.start()
+        if not self._salted:
+            event("backend-cache-shared", level="warning", backend=self.name, kind=self.kind)
+
+    def _engine(self, base_url: str, headers: Mapping[str, str]) -> EngineHTTP:
+        return EngineHTTP(
+            base_url,
             headers=headers,
             connect_timeout_s=self.options.connect_timeout_s,
             read_timeout_s=self.options.read_timeout_s,
         )
-        await self._http.start()
-        if not self._salted:
-            event("backend-cache-shared", level="warning", backend=self.name, kind=self.kind)
 
     def _read_key(self, path: Path) -> str:
         where = f"backend {self.name!r}: api_key_file {path}"
@@ -129,9 +141,10 @@ class OpenAIHTTPBackend:
 
     async def stop(self) -> None:
         """Close every connection."""
-        if self._http is not None:
-            await self._http.stop()
-            self._http = None
+        for client in (self._http, self._tokenizer):
+            if client is not None:
+                await client.stop()
+        self._http = self._tokenizer = None
 
     def _client(self) -> EngineHTTP:
         if self._http is None:
@@ -169,3 +182,25 @@ class OpenAIHTTPBackend:
         if reply.status != 200:
             raise engine_refusal(reply.status, await reply.read_json(), request.fields)
         return BackendResponse(200, reply.content_type, reply.pieces(), reply.aclose)
+
+    async def count_tokens(self, request: BackendRequest) -> int:
+        """Ask vLLM's tokenizer, which applies the template; see `TokenCounter`.
+
+        Raises:
+            EnclaveError: 501, another engine: OpenAI's API has no way to ask.
+        """
+        if self._tokenizer is None:
+            raise EnclaveError(
+                "this model's engine does not count tokens", status=501, code="not-implemented"
+            )
+        names = ("messages", "tools", "chat_template_kwargs")
+        asked = {name: request.fields[name] for name in names if name in request.fields}
+        body = json.dumps({"model": request.model, **asked}, separators=(",", ":")).encode()
+        reply = await self._tokenizer.send("POST", "/tokenize", body)
+        answer = await reply.read_json(_MAX_TOKENS)
+        if reply.status != 200:
+            raise engine_refusal(reply.status, answer, request.fields)
+        count = answer.get("count") if isinstance(answer, Mapping) else None
+        if not isinstance(count, int):
+            raise BackendUnavailable("the engine did not count the prompt")
+        return count
