@@ -260,4 +260,5 @@ def _plain(path: Path, content: bytes, members: dict[str, Any]) -> KeySet:
         return KeySet((KeyEntry(parse_kek(content.decode(), name=f"the client KEK {path}")),))
     except (ConfigError, UnicodeDecodeError) as error:
         text = str(error) if isinstance(error, ConfigError) else f"{path} holds no KEK"
-        raise KeystoreError(text) from None
+        hint = "restore it from its backup: confide keys restore BACKUP.age"
+        raise KeystoreError(text, hint=hint) from None
