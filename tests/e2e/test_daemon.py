@@ -248,7 +248,7 @@ def test_claude_code_gets_a_model_of_the_running_stack(confide, stack, tmp_path)
 
 
 def test_exec_starts_a_proxy_and_leaves_nothing_of_it(confide, options, tmp_path):
-    script = "curl -s $OPENAI_BASE_URL/..; echo $OPENAI_API_KEY; exit 7"
+    script = "curl -s ${OPENAI_BASE_URL%%/openai/v1}/; echo $OPENAI_API_KEY; exit 7"
     found = confide(
         "proxy", "exec", *options[:4], "--", "sh", "-c", script, CONFIDE_API_KEY="ck_mine"
     )

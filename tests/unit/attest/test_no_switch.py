@@ -22,6 +22,15 @@ WORDS = {
 EXPECTED = {
     # Says what is made, and must be the literal True.
     "attest/platforms/simulated/verify.py: i_understand_this_is_not_hardware",
+    # Adds a check: opens the store as well as listing it.
+    "cli/keys.py: --check",
+    "cli/keys.py: check",
+    # Who may open a backup of one's own keys; says nothing about an enclave.
+    "cli/keys_backup.py: --allow-classical",
+    "cli/keys_backup.py: allow_classical",
+    "client/keystore/backup.py: allow_classical",
+    # Sends prompts to LangSmith as well, which LangChain's user asked for; off, and refused loudly.
+    "langchain.py: allow_tracing",
 }
 
 

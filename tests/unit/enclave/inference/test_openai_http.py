@@ -26,6 +26,7 @@ from tests.unit.enclave.inference.inference_bench import (
 
 from confide.enclave.inference import Operation, Usage
 from confide.enclave.inference.backend import BackendUnavailable
+from confide.enclave.inference.backends.engine_http import EngineHTTP
 from confide.enclave.inference.backends.openai_http import OpenAIHTTPBackend, cache_salt
 from confide.errors import (
     ConfigError,
@@ -400,3 +401,18 @@ async def test_models_are_listed_with_their_context(start):
     (model,) = await backend.models()
     await backend.stop()
     assert (model.id, model.context_length) == ("tiny-vllm", 2048)
+
+
+async def test_an_answer_nobody_read_is_closed_with_the_backend():
+    double = OpenAIDouble(words=(" w",) * 200, token_delay_s=0.02)
+    with double.serve() as url:
+        client = EngineHTTP(url)
+        await client.start()
+        body = b'{"model": "tiny-vllm", "messages": [], "stream": true}'
+        reply = await client.send("POST", "/chat/completions", body)
+        assert reply.status == 200
+        await client.stop()
+        deadline = time.monotonic() + 2
+        while double.running:
+            assert time.monotonic() < deadline
+            await asyncio.sleep(0.01)

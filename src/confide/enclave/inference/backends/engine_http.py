@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
+import weakref
 from collections.abc import AsyncIterator, Collection, Mapping
 from pathlib import Path
 from typing import Final
@@ -102,6 +103,8 @@ class EngineHTTP:
         )
         self._reuse = reuse
         self._session: aiohttp.ClientSession | None = None
+        # An answer nobody read to its end must not outlive the pool it came from.
+        self._replies: weakref.WeakSet[EngineReply] = weakref.WeakSet()
 
     def __repr__(self) -> str:
         return f"EngineHTTP({self._base_url!r})"
@@ -127,7 +130,9 @@ class EngineHTTP:
         )
 
     async def stop(self) -> None:
-        """Close every connection."""
+        """Close every connection, those of unfinished answers first."""
+        for reply in tuple(self._replies):
+            reply.close()
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -151,7 +156,9 @@ class EngineHTTP:
             )
         except _READ_FAILURES as error:
             raise BackendUnavailable(f"no answer from the engine: {_reason(error)}") from None
-        return EngineReply(response)
+        reply = EngineReply(response)
+        self._replies.add(reply)
+        return reply
 
     async def get_json(self, path: str) -> tuple[int, object]:
         """Fetch a small JSON document; None stands for one that is not JSON.
