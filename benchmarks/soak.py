@@ -46,6 +46,7 @@ def soak(folder: Path, *, cycles: int, within_s: float | None = None) -> Soak:
     done = Soak()
     began = time.monotonic()
     launch, port = launch_in(folder)
+    others = _children()  # of whoever called this
     expected = None
     while done.cycles < cycles and not done.leftovers:
         if within_s is not None and time.monotonic() - began > within_s:
@@ -63,6 +64,7 @@ def soak(folder: Path, *, cycles: int, within_s: float | None = None) -> Soak:
         expected = expected or found
         done.leftovers += [f"file {name}" for name in sorted(found - expected)]
         done.leftovers += _leftovers(running.pid, port, launch.pid_file)
+        done.leftovers += [f"child {child}" for child in sorted(_children() - others)]
     return done
 
 
@@ -86,10 +88,13 @@ def _files(folder: Path) -> Iterator[str]:
         yield str(path.relative_to(folder))
 
 
+def _children() -> set[int]:
+    return {child.pid for child in psutil.Process().children(recursive=True)}
+
+
 def _leftovers(pid: int, port: int, pid_file: Path) -> Iterator[str]:
     if psutil.pid_exists(pid):
         yield f"process {pid}"
-    yield from (f"child {child.pid}" for child in psutil.Process().children(recursive=True))
     if pid_file.exists():
         yield f"PID file {pid_file}"
     with socket.socket() as probe:
