@@ -77,7 +77,10 @@ def test_the_launchd_agent_starts_the_proxy_in_the_foreground():
     assert agent["Umask"] == 0o077
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd here")
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None,
+    reason="no systemd here: apt-get install systemd, make test",
+)
 def test_systemd_itself_finds_nothing_wrong(tmp_path):
     copy = tmp_path / UNIT.name
     copy.write_text(UNIT.read_text().replace("%h/.local/bin/confidential-proxy", "/bin/true"))
