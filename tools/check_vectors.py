@@ -3,8 +3,9 @@
     python tools/check_vectors.py FILE [FILE ...]
 
 Accepts recorded OHTTP exchanges (the format of
-`tests/vectors/crypto/interop_transcripts.json`) and the other vector files beside it
-that the product has code for. Every value is computed again from keys and inputs;
+`tests/vectors/crypto/interop_transcripts.json`), the other vector files beside it that
+the product has code for, and manifests of recorded attestation evidence (the format of
+`tests/vectors/attestation/manifest.json`). Every value is computed again from keys and inputs;
 nothing is compared with a constant of this program.
 
 Prints one line per case and `N passed, N failed` at the end. Exit code 0: all
@@ -53,7 +54,7 @@ def cases_of(path: Path) -> list[Case]:
     document = load(path)
     for form in FORMATS:
         if form.recognises(document):
-            cases = form.cases(document)
+            cases = form.cases(document, path.parent)
             if cases:
                 return cases
     known = ", ".join(form.name for form in FORMATS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol
 
 from confide.crypto import xwing
@@ -23,6 +24,7 @@ from confide.sealing.bhttp import (
     encode_response,
 )
 from confide.wire.suites import AEAD_EXPORT_ONLY, suite_for
+from evidence_manifest import check_case, check_mutation
 from exchange_vectors import check_example, check_exchange, private_key_of
 from vector_values import Mismatch, NotImplementedHere, equal, hex_bytes, integer
 
@@ -45,8 +47,8 @@ class Format(Protocol):
     def recognises(self, document: Any) -> bool:
         """Say whether the document is of this kind."""
 
-    def cases(self, document: Any) -> list[Case]:
-        """List the cases."""
+    def cases(self, document: Any, folder: Path, /) -> list[Case]:
+        """List the cases; `folder` holds files that the document names."""
 
 
 def entries(document: Any, member: str) -> list[Any]:
@@ -77,7 +79,7 @@ class Transcripts:
             return isinstance(document.get("transcripts"), list)
         return any_has(entries(document, ""), "enc_request", "enc_response", "key_config")
 
-    def cases(self, document: Any) -> list[Case]:
+    def cases(self, document: Any, _folder: Path, /) -> list[Case]:
         """One case per exchange."""
         found = entries(document, "transcripts")
         return [
@@ -102,7 +104,7 @@ class OhttpExamples:
         """Accept {"vectors": [...]} with skR, skE and enc_request."""
         return any_has(entries(document, "vectors"), "skR", "skE", "enc_request")
 
-    def cases(self, document: Any) -> list[Case]:
+    def cases(self, document: Any, _folder: Path, /) -> list[Case]:
         """One case per example."""
         return [
             Case(title(one, n), partial(check_example, one))
@@ -119,7 +121,7 @@ class BinaryHttp:
         """Accept {"vectors": [...]} with hex and message."""
         return any_has(entries(document, "vectors"), "hex", "message")
 
-    def cases(self, document: Any) -> list[Case]:
+    def cases(self, document: Any, _folder: Path, /) -> list[Case]:
         """One case per message."""
         return [
             Case(title(one, n), partial(check_message, one))
@@ -136,7 +138,7 @@ class Xwing:
         """Accept a list with seed, pk, ct, ss."""
         return any_has(entries(document, "vectors"), "seed", "pk", "ct", "ss")
 
-    def cases(self, document: Any) -> list[Case]:
+    def cases(self, document: Any, _folder: Path, /) -> list[Case]:
         """One case per key."""
         found = entries(document, "vectors")
         return [Case(f"X-Wing {n}", partial(check_xwing, one)) for n, one in enumerate(found)]
@@ -151,7 +153,7 @@ class Hpke:
         """Accept a list with kem_id, exporter_secret and exports."""
         return any_has(entries(document, "vectors"), "kem_id", "exporter_secret", "exports")
 
-    def cases(self, document: Any) -> list[Case]:
+    def cases(self, document: Any, _folder: Path, /) -> list[Case]:
         """One case per suite and mode."""
         return [
             Case(self._title(one, n), partial(check_hpke, one))
@@ -166,7 +168,37 @@ class Hpke:
         return "HPKE " + " ".join(f"{word} {entry.get(name)}" for word, name in names.items())
 
 
-FORMATS: list[Format] = [Transcripts(), OhttpExamples(), BinaryHttp(), Xwing(), Hpke()]
+class EvidenceManifest:
+    """Recorded attestation evidence with its mutations."""
+
+    name = "attestation manifest"
+
+    def recognises(self, document: Any) -> bool:
+        """Accept {"cases": [{"platform": ..., "verdict": ...}], ...}."""
+        return any_has(entries(document, "cases"), "platform", "verdict", "files")
+
+    def cases(self, document: Any, folder: Path) -> list[Case]:
+        """One case per case and per mutation."""
+        return [
+            *(
+                Case(f"case {one.get('id')}", partial(check_case, document, folder, one))
+                for one in entries(document, "cases")
+            ),
+            *(
+                Case(f"mutation {one.get('id')}", partial(check_mutation, document, folder, one))
+                for one in entries(document, "mutations")
+            ),
+        ]
+
+
+FORMATS: list[Format] = [
+    Transcripts(),
+    OhttpExamples(),
+    BinaryHttp(),
+    Xwing(),
+    Hpke(),
+    EvidenceManifest(),
+]
 
 
 def check_xwing(entry: Any) -> None:

@@ -47,9 +47,13 @@ def appraise(sheet: FactorSheet, policy: AppraisalPolicy, claims: Claims, at: da
         AppraisalError: The first objection; `findings` holds all of them.
     """
     found = policy.objections(claims, at)
+    own = sheet.of_claims()
     for objection in found:
         topic = objection.claim.partition(".")[0]
-        sheet.mark_failed(_FACTOR_OF_CLAIM.get(topic, "other claims"), str(objection))
+        name = own.get(topic) or _FACTOR_OF_CLAIM.get(topic, "other claims")
+        sheet.mark_failed(name, str(objection))
+    for name in own.values():
+        sheet.passed(name, "accepted by the policy")
     decided = policy.requirement.decides()
     sheet.passed(
         "policy valid",

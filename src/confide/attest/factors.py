@@ -7,7 +7,7 @@ and no result can be issued while an enforced factor is anything but PASS or N-A
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -56,12 +56,14 @@ class FactorSpec:
         owner: Whose failure it is.
         enforced: Whether a failure refuses the enclave.
         next_command: What to do about a failure, or None.
+        claim: For factors of a policy: an objection to this claim fails the factor.
     """
 
     name: str
     owner: Owner
     enforced: bool = True
     next_command: str | None = None
+    claim: str | None = None
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,10 @@ class FactorSheet:
         twin._outcomes = dict(self._outcomes)
         twin._errors = list(self._errors)
         return twin
+
+    def of_claims(self) -> Mapping[str, str]:
+        """Return the names of the factors that policies added, by claim."""
+        return {spec.claim: spec.name for spec in self._specs.values() if spec.claim is not None}
 
     @property
     def errors(self) -> tuple[AttestationError, ...]:

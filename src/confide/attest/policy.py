@@ -24,6 +24,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from confide.attest.claims import DEBUGGABLE, MANIFEST, MEASUREMENT, TCB, Claims
+from confide.attest.factors import FactorSpec
 from confide.attest.requirements import (
     GpuConfidential,
     MeasurementIn,
@@ -66,6 +67,10 @@ class Requirement(Protocol):
         """Return every claim this node may read."""
         ...
 
+    def factors(self, platform: str) -> tuple[FactorSpec, ...]:
+        """Return the factors this node examines on `platform`, each with its claim."""
+        ...
+
     def not_after(self) -> datetime | None:
         """Return when this node stops accepting anything, or None for never."""
         ...
@@ -82,6 +87,12 @@ class Requirement(Protocol):
 def _earliest(nodes: tuple[Requirement, ...]) -> datetime | None:
     dates = [end for node in nodes if (end := node.not_after()) is not None]
     return min(dates, default=None)
+
+
+def _factors(nodes: tuple[Requirement, ...], platform: str) -> tuple[FactorSpec, ...]:
+    """Join the factors of several nodes; one that two of them examine is listed once."""
+    found = {spec.name: spec for node in nodes for spec in node.factors(platform)}
+    return tuple(found.values())
 
 
 def _at_least_one(name: str, nodes: tuple[Requirement, ...]) -> None:
@@ -107,6 +118,10 @@ class AllOf:
     def looks_at(self) -> frozenset[str]:
         """Return what any part reads."""
         return frozenset().union(*(part.looks_at() for part in self.parts))
+
+    def factors(self, platform: str) -> tuple[FactorSpec, ...]:
+        """Return those of all parts."""
+        return _factors(self.parts, platform)
 
     def not_after(self) -> datetime | None:
         """Return the earliest end of any part."""
@@ -139,6 +154,10 @@ class AnyOf:
     def looks_at(self) -> frozenset[str]:
         """Return what any part reads."""
         return frozenset().union(*(part.looks_at() for part in self.parts))
+
+    def factors(self, platform: str) -> tuple[FactorSpec, ...]:
+        """Return those of all parts."""
+        return _factors(self.parts, platform)
 
     def not_after(self) -> datetime | None:
         """Return the earliest end of any part: careful, and simple to say."""

@@ -21,6 +21,7 @@ from confide.attest.claims import (
     TCB,
     Claims,
 )
+from confide.attest.factors import FactorSpec
 from confide.attest.reference_values import ReferenceValues
 from confide.attest.results import to_unix
 from confide.errors import AppraisalError, ConfigError
@@ -51,6 +52,10 @@ class _Leaf:
     def looks_at(self) -> frozenset[str]:
         """See `Requirement.looks_at`."""
         return self._claims
+
+    def factors(self, platform: str) -> tuple[FactorSpec, ...]:  # noqa: ARG002
+        """See `Requirement.factors`: the common factors cover these claims."""
+        return ()
 
     def not_after(self) -> datetime | None:
         """See `Requirement.not_after`."""

@@ -43,7 +43,7 @@ from confide.attest.claims import (
     PLATFORM,
     Claims,
 )
-from confide.attest.endorsements import EndorsementSource, FirstOf, StapledEndorsements
+from confide.attest.endorsements import EndorsementSource, EverySource, StapledEndorsements
 from confide.attest.evidence import CpuReport, Evidence, EvidenceKind
 from confide.attest.factors import FACTORS, Factor, FactorSheet, Owner
 from confide.attest.platform import (
@@ -191,9 +191,11 @@ def _steps(
     # 1. Parse the evidence.
     evidence, document, cpu = _parse(sheet, exchange, platforms)
     # 2. Obtain endorsements.
-    endorsements = FirstOf((*sources, StapledEndorsements(evidence.collateral)))
+    endorsements = EverySource((*sources, StapledEndorsements(evidence.collateral)))
     # 3. Verify chain, revocation and signature: genuine.
     sheet.add(platforms[cpu.type].factors)
+    if policy is not None:
+        sheet.add(policy.requirement.factors(cpu.type))
     with sheet.step("hardware root", f"{cpu.type}: chain, revocation and signature hold"):
         genuine = platforms[cpu.type].authenticate(
             cpu.report, aux=cpu.aux, endorsements=endorsements, sheet=sheet, at=exchange.at

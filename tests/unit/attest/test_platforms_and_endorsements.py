@@ -1,15 +1,29 @@
 """Plug-ins are loaded by name only, and endorsements are found, never believed."""
 
+from datetime import UTC, datetime
 from importlib.metadata import EntryPoint
 
 import pytest
 from tests.unit.attest.enclave_double import TestPlatform
 
-from confide.attest.endorsements import Endorsement, FirstOf, StapledEndorsements, require
+from confide.attest.endorsements import (
+    CollateralFact,
+    Endorsement,
+    EndorsementKey,
+    EverySource,
+    StapledEndorsements,
+    first_valid,
+)
 from confide.attest.platform import BUILT_IN, load_platforms
 from confide.errors import ConfigError, EndorsementError, EvidenceError
 
-STAPLED = StapledEndorsements({"snp": {"vek": "AQI", "crl": "AB", "list": [1]}, "x": 5})
+STAPLED = StapledEndorsements(
+    {
+        "snp": {"vek": "AQI", "crl": "AB", "list": [1], "many": ["AQ"] * 17},
+        "nvidia": {"ocsp": ["AQ", "Ag"]},
+        "x": 5,
+    }
+)
 
 
 def offer(monkeypatch, value, name="test-cpu.verify"):
@@ -49,24 +63,69 @@ def test_a_built_in_type_is_never_looked_up(monkeypatch):
     assert load_platforms(["test-cpu"])["test-cpu"] is mine
 
 
+def contents(source, kind):
+    return [found.content for found in source.find(EndorsementKey(kind, "any subject"))]
+
+
+def take(candidate):
+    return candidate.content
+
+
 def test_stapled_endorsements_are_decoded():
-    assert require(STAPLED, "snp/vek") == Endorsement("snp/vek", b"\x01\x02", "stapled")
+    key = EndorsementKey("snp/vek", "Genoa")
+    assert STAPLED.find(key) == (Endorsement(key, b"\x01\x02", "stapled"),)
+    assert contents(STAPLED, "nvidia/ocsp") == [b"\x01", b"\x02"]
 
 
-@pytest.mark.parametrize("name", ["snp/ask", "tdx/x", "x/y", "snp", ""])
-def test_what_is_not_stapled_is_missing(name):
+@pytest.mark.parametrize("kind", ["snp/ask", "tdx/x", "x/y", "snp", ""])
+def test_what_is_not_stapled_is_missing(kind):
     with pytest.raises(EndorsementError) as caught:
-        require(STAPLED, name)
+        first_valid(STAPLED, EndorsementKey(kind), take)
     assert caught.value.code == "collateral.missing"
 
 
-@pytest.mark.parametrize("name", ["snp/crl", "snp/list"])
-def test_what_is_stapled_badly_is_refused(name):
+@pytest.mark.parametrize("kind", ["snp/crl", "snp/list", "snp/many"])
+def test_what_is_stapled_badly_is_refused(kind):
     with pytest.raises(EvidenceError):
-        require(STAPLED, name)
+        STAPLED.find(EndorsementKey(kind))
 
 
-def test_sources_are_asked_in_order():
+def test_candidates_come_in_the_order_of_the_sources():
     first = StapledEndorsements({"snp": {"vek": "Aw"}})
-    assert require(FirstOf((first, STAPLED)), "snp/vek").content == b"\x03"
-    assert FirstOf(()).find("snp/vek") is None
+    assert contents(EverySource((first, STAPLED)), "snp/vek") == [b"\x03", b"\x01\x02"]
+    assert contents(EverySource(()), "snp/vek") == []
+
+
+def test_the_first_candidate_that_holds_is_used():
+    source = StapledEndorsements({"snp": {"crl": ["AQ", "Ag", "Aw"]}})
+
+    def check(candidate):
+        if candidate.content == b"\x01":
+            raise EndorsementError("stale", code="snp.crl_expired")
+        return candidate.content
+
+    assert first_valid(source, EndorsementKey("snp/crl"), check) == b"\x02"
+
+
+def test_if_no_candidate_holds_the_first_refusal_is_raised():
+    def check(candidate):
+        raise EndorsementError("no", code=f"test.{candidate.content.hex()}")
+
+    with pytest.raises(EndorsementError) as caught:
+        first_valid(STAPLED, EndorsementKey("nvidia/ocsp"), check)
+    assert caught.value.code == "test.01"
+
+
+def test_a_fact_reaches_every_source():
+    seen = []
+
+    class Memory:
+        def find(self, key):
+            return ()
+
+        def saw(self, fact):
+            seen.append(fact)
+
+    fact = CollateralFact(EndorsementKey("snp/crl", "Genoa"), datetime(2026, 1, 1, tzinfo=UTC), 7)
+    EverySource((Memory(), STAPLED, Memory())).saw(fact)
+    assert seen == [fact, fact]
