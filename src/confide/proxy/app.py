@@ -15,8 +15,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from confide.attest.factors import Factor
 from confide.client.transport import AsyncEncryptedTransport
-from confide.errors import ConfideError, GatewayError, RouteNotFound
+from confide.errors import AttestationError, ConfideError, GatewayError, RouteNotFound
 from confide.proxy.answers import Dialect, error_answer
 from confide.proxy.anthropic_routes import (
     PING_EVERY_S,
@@ -150,6 +151,8 @@ async def _verify(transport: AsyncEncryptedTransport) -> None:
         verdicts = await transport.verify()
     except ConfideError as error:  # not fatal: the first request tries again and reports it
         event("verification", level="warning", outcome="failed", code=error.code)
+        if isinstance(error, AttestationError):
+            _log_factors(error.factors)
         return
     for verdict in verdicts:
         event(
@@ -158,6 +161,19 @@ async def _verify(transport: AsyncEncryptedTransport) -> None:
             platform=verdict.platform,
             simulated=verdict.simulated,
             document_sha256=verdict.document_sha256.hex(),
+        )
+        _log_factors(verdict.factors)
+
+
+def _log_factors(factors: Iterable[Factor]) -> None:
+    """Log the table that `confide verify` prints, one line per factor, without its sentences."""
+    for factor in factors:
+        event(
+            "factor",
+            factor=factor.name.replace(" ", "-"),
+            outcome=str(factor.outcome),
+            enforced=factor.enforced,
+            owner=factor.owner.replace(" ", "-"),
         )
 
 
