@@ -28,6 +28,7 @@ from confide.proxy.anthropic_routes import (
 from confide.proxy.compat import ByDialect, Compat, Prefixed, dialect_of
 from confide.proxy.local_guard import LocalGuard
 from confide.proxy.openai_routes import DEFAULT_BODY_LIMIT, SealedRoute
+from confide.proxy.page import LocalPage
 from confide.telemetry.logs import event
 
 __all__ = ["build_app"]
@@ -66,8 +67,11 @@ def build_app(
         compat: Which dialects are spoken where, see `confide.proxy.compat`.
         ping_every_s: Silence after which a streamed Anthropic message carries a ping.
     """
+    page = LocalPage(transport, compat)
 
-    async def liveness(_: Request) -> Response:
+    async def front(request: Request) -> Response:
+        if page.wanted(request):
+            return page.html()
         verdicts = transport.verdicts
         simulated = any(verdict.simulated for verdict in verdicts) if verdicts else None
         return JSONResponse({"status": "ok", "verified": bool(verdicts), "simulated": simulated})
@@ -75,7 +79,8 @@ def build_app(
     refuse = _no_such_route(compat)
     app = Starlette(
         routes=[
-            Route("/", liveness, methods=["GET"]),
+            Route("/", front, methods=["GET"]),
+            *page.routes(),
             *_routes(transport, body_limit, compat, ping_every_s),
         ],
         exception_handlers={404: refuse, 405: refuse},

@@ -39,7 +39,7 @@ ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 class Running:
     """A proxy that listens, and the double behind it."""
 
-    def __init__(self, stack, verifier):
+    def __init__(self, stack, verifier, compat):
         self.stack = stack
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -47,7 +47,7 @@ class Running:
             stack.url, verifier=verifier, transport=stack.transport, clock=stack.clock
         )
         config = uvicorn.Config(
-            build_app(transport, port=self.port),
+            build_app(transport, port=self.port, compat=compat),
             http=ProxyProtocol,
             log_config=None,
             access_log=False,
@@ -70,8 +70,8 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(stack, verifier=None):
-    proxy = Running(stack, verifier or stack.verifier)
+def running(stack, verifier=None, compat="openai"):
+    proxy = Running(stack, verifier or stack.verifier, compat)
     proxy.thread.start()
     try:
         yield proxy
