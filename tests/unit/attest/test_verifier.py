@@ -108,7 +108,7 @@ def test_an_unknown_platform_is_refused_and_the_known_ones_are_named():
     assert isinstance(error, EvidenceError)
     assert error.code == "envelope.type"
     assert CPU in str(error)
-    assert "no hardware platform yet" in str(error)
+    assert "sev-snp" in str(error)
 
 
 def test_an_unknown_gpu_platform_is_refused():
