@@ -33,7 +33,7 @@ there is one.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 __all__ = [
     "AgeFileError",
@@ -113,9 +113,14 @@ class AttestationError(ConfideError):
 
     `code` is one of the names in docs/reference/error-codes.md, such as
     ``binding.report_data``.
+
+    Attributes:
+        factors: Every `confide.attest.factors.Factor` as it stood at the refusal, for
+            the same table as an accepted enclave has; empty if nothing was examined.
     """
 
     code = "attestation.refused"
+    factors: tuple[Any, ...] = ()
 
 
 class EvidenceError(AttestationError):

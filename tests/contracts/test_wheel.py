@@ -40,6 +40,7 @@ def test_the_demo_model_is_in_the_wheel_as_described(wheel):
 def test_migrations_types_and_licence_are_in_the_wheel(wheel):
     names = set(wheel.namelist())
     assert "confide/py.typed" in names
+    assert {f"confide/proxy/page/{n}" for n in ("index.html", "page.css", "page.js")} <= names
     assert any(name.startswith("confide/gateway/migrations/versions/rev_0001") for name in names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

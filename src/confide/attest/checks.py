@@ -134,10 +134,15 @@ def check_types(evidence: Evidence, platforms: Mapping[str, EvidenceVerifier]) -
     found = {(gpu.type, Processor.GPU) for gpu in evidence.gpus}
     if evidence.cpu is not None:
         found.add((evidence.cpu.type, Processor.CPU))
-    known_pairs = {(name, platform.processor) for name, platform in platforms.items()}
-    unknown = sorted({name for name, _ in found - known_pairs})
+    unknown = sorted(
+        {
+            name
+            for name, place in found
+            if name not in platforms or platforms[name].processor is not place
+        }
+    )
     if unknown:
-        known = ", ".join(sorted(platforms)) or "no hardware platform yet"
+        known = ", ".join(sorted(platforms))
         raise EvidenceError(
             f"this version verifies {known}; the evidence is of {', '.join(unknown)}",
             code="envelope.type",

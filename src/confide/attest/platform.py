@@ -9,11 +9,11 @@ simulated type can never be offered.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import importlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Final, Protocol, cast
 
 from confide.attest.endorsements import EndorsementSource
@@ -24,6 +24,7 @@ from confide.errors import ConfigError
 __all__ = [
     "BUILT_IN",
     "Authenticated",
+    "BuiltIn",
     "EvidenceVerifier",
     "Processor",
     "load_platforms",
@@ -97,8 +98,63 @@ class EvidenceVerifier(Protocol):
         ...
 
 
-BUILT_IN: Final[Mapping[str, EvidenceVerifier]] = MappingProxyType({})
-"""Platforms this version verifies without any plug-in: none yet."""
+class BuiltIn(Mapping[str, EvidenceVerifier]):
+    """Platforms that are imported when they are first asked for.
+
+    Args:
+        targets: "module:class" by type; a class is made without arguments, once.
+    """
+
+    def __init__(self, targets: Mapping[str, str]) -> None:
+        self._targets = dict(targets)
+        self._made: dict[str, EvidenceVerifier] = {}
+
+    def __getitem__(self, name: str) -> EvidenceVerifier:
+        if name not in self._made:
+            module, _, kind = self._targets[name].partition(":")
+            self._made[name] = getattr(importlib.import_module(module), kind)()
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._targets
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._targets)
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+
+BUILT_IN: Final[Mapping[str, EvidenceVerifier]] = BuiltIn(
+    {
+        "sev-snp": "confide.attest.platforms.snp.verifier:SnpVerifier",
+    }
+)
+"""Platforms this version verifies without any plug-in."""
+
+
+class _Joined(Mapping[str, EvidenceVerifier]):
+    """Built-in platforms and others; looking at the names imports nothing."""
+
+    def __init__(
+        self, first: Mapping[str, EvidenceVerifier], second: Mapping[str, EvidenceVerifier]
+    ) -> None:
+        self._parts = (first, second)
+
+    def __getitem__(self, name: str) -> EvidenceVerifier:
+        for part in self._parts:
+            if name in part:
+                return part[name]
+        raise KeyError(name)
+
+    def __contains__(self, name: object) -> bool:
+        return any(name in part for part in self._parts)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name for part in self._parts for name in part))
+
+    def __len__(self) -> int:
+        return len(set(self))
 
 
 def with_built_ins(extra: Mapping[str, EvidenceVerifier]) -> Mapping[str, EvidenceVerifier]:
@@ -108,6 +164,8 @@ def with_built_ins(extra: Mapping[str, EvidenceVerifier]) -> Mapping[str, Eviden
         ConfigError: One of `extra` would replace a built-in type, is listed under a name
             that is not its type, or claims the simulated type.
     """
+    if isinstance(extra, (BuiltIn, _Joined)):
+        return _Joined(BUILT_IN, {}) if isinstance(extra, BuiltIn) else extra
     for name, platform in extra.items():
         if name != platform.type:
             raise ConfigError(f"platform {platform.type!r} is listed as {name!r}")
@@ -115,7 +173,7 @@ def with_built_ins(extra: Mapping[str, EvidenceVerifier]) -> Mapping[str, Eviden
             raise ConfigError("simulated evidence is not a hardware platform")
         if name in BUILT_IN and BUILT_IN[name] is not platform:
             raise ConfigError(f"platform {name!r} is built in and cannot be replaced")
-    return MappingProxyType({**BUILT_IN, **extra})
+    return _Joined(BUILT_IN, extra)
 
 
 def load_platforms(types: Iterable[str]) -> Mapping[str, EvidenceVerifier]:

@@ -7,13 +7,16 @@ simulated evidence is another class, in the simulated platform, made by other co
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final, Literal, Protocol
 
+from confide.attest.claims import DEBUGGABLE, GPUS, PRODUCT
 from confide.attest.factors import Factor, Outcome
 from confide.errors import AttestationError
+from confide.wire.strict_json import b64url
 
 __all__ = ["LATEST", "AttestationResult", "EnclaveVerifier", "Verdict", "show_time", "to_unix"]
 
@@ -109,6 +112,7 @@ class AttestationResult:
 
     Attributes:
         platform: Such as "sev-snp".
+        nonce: The challenge it answered, 32 bytes.
         verified_at: When it was checked.
         expires_at: Earliest authenticated expiry.
         document_sha256: 32 bytes.
@@ -122,6 +126,7 @@ class AttestationResult:
     """
 
     platform: str
+    nonce: bytes
     verified_at: datetime
     expires_at: datetime
     document_sha256: bytes
@@ -145,17 +150,28 @@ class AttestationResult:
         return False
 
     def to_json(self) -> dict[str, object]:
-        """Return an EAT-shaped object (RFC 9711 claim names where one fits)."""
+        """Return an EAT-shaped object: RFC 9711 claim names where one fits.
+
+        Not a signed token: it is this client's own computation, for people and for logs.
+        """
+        gpus = self.claims.get(GPUS, ())
+        devices = gpus if isinstance(gpus, tuple) else ()
         return {
             "eat_profile": _PROFILE,
+            "eat_nonce": b64url(self.nonce),
             "iat": to_unix(self.verified_at),
             "exp": to_unix(self.expires_at),
             "submods": {
                 self.platform: {
                     "simulated": False,
-                    "claims": {name: _plain(value) for name, value in self.claims.items()},
+                    **_eat(self.claims),
+                    "claims": {n: _plain(v) for n, v in self.claims.items() if n != GPUS},
                     "unexamined": list(self.unexamined),
-                }
+                },
+                **{
+                    f"gpu-{number}": {**_eat(gpu), "claims": _plain(gpu)}
+                    for number, gpu in enumerate(devices)
+                },
             },
             "document_sha256": self.document_sha256.hex(),
             "manifest_sha256": self.manifest_sha256.hex(),
@@ -166,6 +182,27 @@ class AttestationResult:
             },
             "factors": [factor.to_json() for factor in self.factors],
         }
+
+
+def _eat(claims: Mapping[str, object]) -> dict[str, object]:
+    """Return the claims that RFC 9711 has a name for.
+
+    `ueid` is of type RAND (section 4.2.1.1): 0x01 and a SHA-256 of the device's own identity,
+    which may be longer than the 32 bytes that fit. `dbgstat` (section 4.2.9) comes from a
+    launch policy that nothing changes before the next start.
+    """
+    found: dict[str, object] = {}
+    device = claims.get("chip_id") or claims.get("platform_id") or claims.get("device")
+    if isinstance(device, (bytes, str)):
+        identity = device if isinstance(device, bytes) else device.encode()
+        found["ueid"] = b64url(b"\x01" + hashlib.sha256(identity).digest())
+    model = claims.get(PRODUCT) or claims.get("arch")
+    if isinstance(model, str):
+        found["hwmodel"] = model
+    debuggable = claims.get(DEBUGGABLE)
+    if isinstance(debuggable, bool):
+        found["dbgstat"] = "enabled" if debuggable else "disabled-since-boot"
+    return found
 
 
 def _plain(value: object) -> object:

@@ -139,7 +139,9 @@ class Verifier:
             raw_evidence, document=document, manifest=manifest, nonce=nonce, at=at
         )
         if explanation.result is None:
-            raise explanation.error or AttestationError("not verified")
+            error = explanation.error or AttestationError("not verified")
+            error.factors = explanation.factors
+            raise error
         return explanation.result
 
     def explain(
@@ -324,6 +326,7 @@ def _issue(
     sheet.settle()
     return AttestationResult(
         platform=claims.platform,
+        nonce=exchange.nonce,
         verified_at=exchange.at,
         expires_at=expires_at,
         document_sha256=exchange.document_sha256,

@@ -73,6 +73,8 @@ def _to_json(outcomes: Outcomes) -> dict[str, object]:
     return {
         "url": outcomes.url,
         "nonce": outcomes.nonce.hex(),
+        "at": f"{outcomes.at:%Y-%m-%dT%H:%M:%SZ}",
+        "saved_at": outcomes.saved_at and f"{outcomes.saved_at:%Y-%m-%dT%H:%M:%SZ}",
         "verified": outcomes.verified,
         "exit_code": outcomes.exit_code,
         "replicas": [_replica_json(one) for one in outcomes.examined],

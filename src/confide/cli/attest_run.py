@@ -1,12 +1,9 @@
-"""Check every replica behind one URL and keep what was found."""
+"""Check every replica behind one URL, or in one bundle, and keep what was found."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -15,21 +12,20 @@ from typing import Final
 from confide.attest.evidence import Evidence, EvidenceKind
 from confide.attest.factors import FACTORS, Factor, FactorSheet, FactorSpec, Owner
 from confide.attest.policy import AppraisalPolicy
-from confide.attest.results import AttestationResult, to_unix
+from confide.attest.results import AttestationResult
 from confide.attest.verifier import explain
+from confide.cli.attest_bundle import Bundle, Fetched, write_file
 from confide.cli.attest_fetch import Fetcher
 from confide.cli.output import EXIT_ATTESTATION, EXIT_DONE, exit_code
 from confide.errors import (
     AttestationError,
     ConfideError,
-    ConfigError,
     EvidenceError,
     NoEnclaveAvailable,
 )
 from confide.wire.directory import Directory, Replica
-from confide.wire.strict_json import b64url
 
-__all__ = ["Examined", "Outcomes", "run"]
+__all__ = ["Examined", "Outcomes", "run", "run_bundle"]
 
 _CLOCK_TOLERANCE_S: Final = 60
 
@@ -39,6 +35,10 @@ NETWORK_FACTORS: Final = (
     FactorSpec("evidence fetched", Owner.OPERATOR, next_command="try again; then confide doctor"),
     # The gateway's clock is as unproven as ours, so a difference informs and refuses nothing.
     FactorSpec("clock", Owner.YOU, enforced=False, next_command="confide doctor"),
+    # Whoever saved a bundle chose its nonce; that informs a reader and decides nothing.
+    FactorSpec(
+        "challenge of your own", Owner.YOU, enforced=False, next_command="confide verify URL"
+    ),
 )
 
 
@@ -52,6 +52,7 @@ class Examined:
         factors: Every factor.
         error: Why it is not trusted, or None.
         result: What may be relied on, or None.
+        fetched: There was evidence to look at.
     """
 
     document_sha256: bytes
@@ -59,6 +60,7 @@ class Examined:
     factors: tuple[Factor, ...]
     error: ConfideError | None
     result: AttestationResult | None
+    fetched: bool = True
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,15 @@ class Outcomes:
         url: Base URL.
         nonce: The challenge, 32 bytes.
         examined: At least one.
+        at: The time everything was checked at.
+        saved_at: When the bundle was saved; None if everything was fetched just now.
     """
 
     url: str
     nonce: bytes
     examined: tuple[Examined, ...]
+    at: datetime
+    saved_at: datetime | None = None
 
     @property
     def verified(self) -> bool:
@@ -89,47 +95,13 @@ class Outcomes:
         return EXIT_ATTESTATION if EXIT_ATTESTATION in codes or not codes else codes[0]
 
 
-@dataclass
-class _Bundle:
-    """What was fetched, so that it can be looked at again elsewhere."""
+@dataclass(frozen=True)
+class _Terms:
+    """What everything is compared with."""
 
-    url: str
     nonce: bytes
-    fetched_at: datetime
-    replicas: list[dict[str, str]] = field(default_factory=list)
-
-    def add(self, replica: Replica, evidence: bytes) -> None:
-        self.replicas.append(
-            {
-                "document": b64url(replica.document),
-                "evidence": b64url(evidence),
-                "manifest": b64url(replica.manifest),
-            }
-        )
-
-    def write(self, path: Path) -> None:
-        """Replace `path` in one step: a reader sees the old file or the whole new one."""
-        members = {
-            "v": 1,
-            "url": self.url,
-            "nonce": self.nonce.hex(),
-            "fetched_at": to_unix(self.fetched_at),
-            "replicas": self.replicas,
-        }
-        try:
-            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            temporary = Path(name)
-            try:
-                with os.fdopen(handle, "w", encoding="ascii") as file:
-                    json.dump(members, file, indent=2)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(path)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-        except OSError as error:
-            raise ConfigError(f"cannot write {path}: {error.strerror}") from error
+    at: datetime
+    policy: AppraisalPolicy | None
 
 
 def run(
@@ -152,19 +124,43 @@ def run(
     Raises:
         ConfigError: `save` cannot be written.
     """
-    bundle = _Bundle(url, nonce, at)
     sheet = FactorSheet(NETWORK_FACTORS)
+    sheet.passed("challenge of your own", "this run chose the nonce")
+    fetched: list[Fetched] = []
     with Fetcher(url) as fetcher:
         try:
             replicas = _replicas(sheet, fetcher, at)
         except ConfideError as error:
-            return Outcomes(url, nonce, (_unexamined(b"", sheet, error),))
+            return Outcomes(url, nonce, (_unexamined(b"", sheet, error),), at)
+        terms = _Terms(nonce, at, policy)
         examined = tuple(
-            _examine(sheet.copy(), fetcher, replica, bundle, policy) for replica in replicas
+            _fetch_and_examine(sheet.copy(), fetcher, replica, terms, fetched)
+            for replica in replicas
         )
-    if save is not None:
-        bundle.write(save)
-    return Outcomes(url, nonce, examined)
+    if save is not None and fetched:
+        write_file(save, Bundle(url, nonce, at, tuple(fetched)).encode())
+    return Outcomes(url, nonce, examined, at)
+
+
+def run_bundle(bundle: Bundle, *, policy: AppraisalPolicy | None, at: datetime) -> Outcomes:
+    """Check what somebody saved, without any network.
+
+    Args:
+        bundle: Untrusted.
+        policy: What is good enough; None refuses everything and still shows the factors.
+        at: The time to check dates at. Evidence is a day old at most, so for a bundle of last
+            week this is a time of last week.
+    """
+    sheet = FactorSheet(NETWORK_FACTORS)
+    for spec in NETWORK_FACTORS:
+        sheet.not_applicable(spec.name, "read from a bundle")
+    sheet.not_applicable(
+        "challenge of your own",
+        "whoever saved the bundle chose the nonce; that it was fresh rests on their word",
+    )
+    terms = _Terms(bundle.nonce, at, policy)
+    examined = tuple(_examine(sheet.copy(), one, terms) for one in bundle.replicas)
+    return Outcomes(bundle.url, bundle.nonce, examined, at, bundle.fetched_at)
 
 
 def _replicas(sheet: FactorSheet, fetcher: Fetcher, at: datetime) -> tuple[Replica, ...]:
@@ -201,32 +197,32 @@ def _compare_clock(sheet: FactorSheet, date: str, at: datetime) -> None:
         sheet.passed("clock", f"within {_CLOCK_TOLERANCE_S} s of the gateway's")
 
 
-def _examine(
-    sheet: FactorSheet,
-    fetcher: Fetcher,
-    replica: Replica,
-    bundle: _Bundle,
-    policy: AppraisalPolicy | None,
+def _fetch_and_examine(
+    sheet: FactorSheet, fetcher: Fetcher, replica: Replica, terms: _Terms, fetched: list[Fetched]
 ) -> Examined:
     document_sha256 = hashlib.sha256(replica.document).digest()
     try:
-        raw = fetcher.evidence(document_sha256, bundle.nonce).body
+        raw = fetcher.evidence(document_sha256, terms.nonce).body
     except ConfideError as error:
         sheet.mark_failed("evidence fetched", str(error))
         return _unexamined(document_sha256, sheet, error)
     sheet.passed("evidence fetched", f"{len(raw)} bytes for this challenge")
-    bundle.add(replica, raw)
+    fetched.append(Fetched(replica.document, raw, replica.manifest))
+    return _examine(sheet, fetched[-1], terms)
+
+
+def _examine(sheet: FactorSheet, one: Fetched, terms: _Terms) -> Examined:
     explanation = explain(
-        raw,
-        document=replica.document,
-        manifest=replica.manifest,
-        nonce=bundle.nonce,
-        at=bundle.fetched_at,
-        policy=policy,
+        one.evidence,
+        document=one.document,
+        manifest=one.manifest,
+        nonce=terms.nonce,
+        at=terms.at,
+        policy=terms.policy,
     )
     return Examined(
-        document_sha256,
-        _is_simulated(raw),
+        hashlib.sha256(one.document).digest(),
+        _is_simulated(one.evidence),
         sheet.factors() + explanation.factors,
         explanation.error,
         explanation.result,
@@ -236,7 +232,7 @@ def _examine(
 def _unexamined(document_sha256: bytes, sheet: FactorSheet, error: ConfideError) -> Examined:
     """Show everything that could not be looked at as SKIP."""
     factors = sheet.factors() + FactorSheet(FACTORS).factors()
-    return Examined(document_sha256, False, factors, error, None)
+    return Examined(document_sha256, False, factors, error, None, fetched=False)
 
 
 def _is_simulated(raw: bytes) -> bool:

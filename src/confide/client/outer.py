@@ -76,6 +76,11 @@ class Outer:
         ConfigError: A URL or the key is not usable.
     """
 
+    @property
+    def has_key(self) -> bool:
+        """Whether there is a credential for requests that bring none."""
+        return self._authorization is not None
+
     def __init__(self, gateway: str, api_key: str | None, enclave: str | None = None) -> None:
         self.gateway = _base_url(gateway, "gateway")
         self._documents = self.gateway if enclave is None else _base_url(enclave, "enclave")

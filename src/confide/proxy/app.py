@@ -15,8 +15,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from confide.attest.factors import Factor
 from confide.client.transport import AsyncEncryptedTransport
-from confide.errors import ConfideError, GatewayError, RouteNotFound
+from confide.errors import AttestationError, ConfideError, GatewayError, RouteNotFound
 from confide.proxy.answers import Dialect, error_answer
 from confide.proxy.anthropic_routes import (
     PING_EVERY_S,
@@ -27,6 +28,7 @@ from confide.proxy.anthropic_routes import (
 from confide.proxy.compat import ByDialect, Compat, Prefixed, dialect_of
 from confide.proxy.local_guard import LocalGuard
 from confide.proxy.openai_routes import DEFAULT_BODY_LIMIT, SealedRoute
+from confide.proxy.page import LocalPage
 from confide.telemetry.logs import event
 
 __all__ = ["build_app"]
@@ -65,8 +67,11 @@ def build_app(
         compat: Which dialects are spoken where, see `confide.proxy.compat`.
         ping_every_s: Silence after which a streamed Anthropic message carries a ping.
     """
+    page = LocalPage(transport, compat)
 
-    async def liveness(_: Request) -> Response:
+    async def front(request: Request) -> Response:
+        if page.wanted(request):
+            return page.html()
         verdicts = transport.verdicts
         simulated = any(verdict.simulated for verdict in verdicts) if verdicts else None
         return JSONResponse({"status": "ok", "verified": bool(verdicts), "simulated": simulated})
@@ -74,7 +79,8 @@ def build_app(
     refuse = _no_such_route(compat)
     app = Starlette(
         routes=[
-            Route("/", liveness, methods=["GET"]),
+            Route("/", front, methods=["GET"]),
+            *page.routes(),
             *_routes(transport, body_limit, compat, ping_every_s),
         ],
         exception_handlers={404: refuse, 405: refuse},
@@ -150,6 +156,8 @@ async def _verify(transport: AsyncEncryptedTransport) -> None:
         verdicts = await transport.verify()
     except ConfideError as error:  # not fatal: the first request tries again and reports it
         event("verification", level="warning", outcome="failed", code=error.code)
+        if isinstance(error, AttestationError):
+            _log_factors(error.factors)
         return
     for verdict in verdicts:
         event(
@@ -158,6 +166,19 @@ async def _verify(transport: AsyncEncryptedTransport) -> None:
             platform=verdict.platform,
             simulated=verdict.simulated,
             document_sha256=verdict.document_sha256.hex(),
+        )
+        _log_factors(verdict.factors)
+
+
+def _log_factors(factors: Iterable[Factor]) -> None:
+    """Log the table that `confide verify` prints, one line per factor, without its sentences."""
+    for factor in factors:
+        event(
+            "factor",
+            factor=factor.name.replace(" ", "-"),
+            outcome=str(factor.outcome),
+            enforced=factor.enforced,
+            owner=factor.owner.replace(" ", "-"),
         )
 
 

@@ -65,6 +65,7 @@ FIELDS: Final[frozenset[str]] = frozenset(
         "enclave", "replica", "replicas", "healthy", "boot_id", "key_config_id",
         "document_sha256", "manifest_sha256", "config_sha256", "policy_sha256",
         "not_before", "not_after", "expires_at", "platform", "simulated", "claim", "kind",
+        "factor", "enforced", "owner",
         "seq", "through",
         # which backend
         "backend", "backends", "model_class", "models", "state", "engine",

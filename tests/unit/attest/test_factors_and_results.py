@@ -13,6 +13,7 @@ SPECS = (FactorSpec("a", Owner.YOU, next_command="confide doctor"), FactorSpec("
 PASSED = Factor("a", Outcome.PASS, True, Owner.YOU, "fine")
 RESULT = {
     "platform": "x",
+    "nonce": bytes(32),
     "verified_at": NOW,
     "expires_at": NOW,
     "document_sha256": bytes(32),

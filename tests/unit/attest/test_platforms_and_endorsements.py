@@ -14,7 +14,7 @@ from confide.attest.endorsements import (
     StapledEndorsements,
     first_valid,
 )
-from confide.attest.platform import BUILT_IN, load_platforms
+from confide.attest.platform import BUILT_IN, BuiltIn, load_platforms
 from confide.errors import ConfigError, EndorsementError, EvidenceError
 
 STAPLED = StapledEndorsements(
@@ -34,9 +34,18 @@ def offer(monkeypatch, value, name="test-cpu.verify"):
     )
 
 
-def test_this_version_has_no_hardware_platform_built_in():
-    assert dict(BUILT_IN) == {}
-    assert dict(load_platforms([])) == {}
+def test_every_built_in_platform_has_the_type_it_is_listed_under():
+    assert "sev-snp" in BUILT_IN
+    assert {name: platform.type for name, platform in BUILT_IN.items()} == {n: n for n in BUILT_IN}
+    assert set(load_platforms([])) == set(BUILT_IN)
+
+
+def test_a_platform_is_imported_when_it_is_first_asked_for():
+    lazy = BuiltIn({"a": "nowhere:Nothing", "test-cpu": f"{TestPlatform.__module__}:TestPlatform"})
+    assert list(lazy) == ["a", "test-cpu"]
+    assert lazy["test-cpu"] is lazy["test-cpu"]
+    with pytest.raises(ModuleNotFoundError):
+        lazy["a"]
 
 
 def test_a_named_plug_in_is_loaded(monkeypatch):
@@ -45,9 +54,9 @@ def test_a_named_plug_in_is_loaded(monkeypatch):
 
 
 def test_a_plug_in_of_another_type_than_its_name_is_refused(monkeypatch):
-    offer(monkeypatch, "tests.unit.attest.enclave_double:TestPlatform", "sev-snp.verify")
+    offer(monkeypatch, "tests.unit.attest.enclave_double:TestPlatform", "other-cpu.verify")
     with pytest.raises(ConfigError):
-        load_platforms(["sev-snp"])
+        load_platforms(["other-cpu"])
 
 
 def test_a_plug_in_that_is_no_class_is_refused(monkeypatch):

@@ -1,5 +1,6 @@
 """The six steps: each one refuses what it is there to refuse, with its own code."""
 
+import base64
 import hashlib
 import json
 from dataclasses import replace
@@ -75,6 +76,26 @@ def test_the_result_is_json():
     assert members["submods"][CPU]["claims"]["measurement"] == bytes(range(48)).hex()
 
 
+def test_the_result_uses_the_names_of_eat():
+    enclave = replace(Enclave(gpu_count=2)).claiming(chip_id="5a" * 64)
+    members = verify(enclave.collect()).to_json()
+    cpu = members["submods"][CPU]
+    assert members["eat_nonce"] == base64.urlsafe_b64encode(NONCE).rstrip(b"=").decode()
+    assert cpu["hwmodel"] == "Testa"
+    assert cpu["dbgstat"] == "disabled-since-boot"
+    assert len(base64.urlsafe_b64decode(cpu["ueid"])) == 33
+    assert base64.urlsafe_b64decode(cpu["ueid"])[0] == 1
+    assert {"gpu-0", "gpu-1"} <= members["submods"].keys()
+
+
+def test_a_refusal_carries_the_factors_as_they_stood():
+    with pytest.raises(AppraisalError) as caught:
+        verify(Enclave().claiming(debuggable=True).collect())
+    found = outcomes(caught.value.factors)
+    assert found["debug off"] is Outcome.FAIL
+    assert found["hardware root"] is Outcome.PASS
+
+
 # 1. Parse the evidence.
 
 
@@ -87,7 +108,7 @@ def test_an_unknown_platform_is_refused_and_the_known_ones_are_named():
     assert isinstance(error, EvidenceError)
     assert error.code == "envelope.type"
     assert CPU in str(error)
-    assert "no hardware platform yet" in str(error)
+    assert "sev-snp" in str(error)
 
 
 def test_an_unknown_gpu_platform_is_refused():

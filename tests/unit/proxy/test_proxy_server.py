@@ -1,10 +1,13 @@
 """The proxy under its real server on a loopback port."""
 
 import contextlib
+import io
+import json
 import os
 import select
 import socket
 import threading
+import time
 
 import click.testing
 import httpx2
@@ -12,6 +15,7 @@ import openai
 import pytest
 import uvicorn
 from tests.doubles.sealed_stack import SealedStack
+from tests.unit.attest.enclave_double import policy as strict_policy
 
 from confide.apps.proxy import (
     ProxyProtocol,
@@ -20,12 +24,14 @@ from confide.apps.proxy import (
     policy_verifier,
     serve_proxy,
 )
+from confide.attest.verifier import Verifier
 from confide.cli.main import cli
 from confide.client import AsyncEncryptedTransport
 from confide.config.proxy import ProxySettings
 from confide.errors import AttestationError, ConfideError, ConfigError, GatewayError, SealingError
 from confide.proxy.app import build_app
 from confide.proxy.ports import holder_of
+from confide.telemetry import logs
 
 ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 
@@ -33,7 +39,7 @@ ASK = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 class Running:
     """A proxy that listens, and the double behind it."""
 
-    def __init__(self, stack, verifier):
+    def __init__(self, stack, verifier, compat):
         self.stack = stack
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
@@ -41,7 +47,7 @@ class Running:
             stack.url, verifier=verifier, transport=stack.transport, clock=stack.clock
         )
         config = uvicorn.Config(
-            build_app(transport, port=self.port),
+            build_app(transport, port=self.port, compat=compat),
             http=ProxyProtocol,
             log_config=None,
             access_log=False,
@@ -64,8 +70,8 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(stack, verifier=None):
-    proxy = Running(stack, verifier or stack.verifier)
+def running(stack, verifier=None, compat="openai"):
+    proxy = Running(stack, verifier or stack.verifier, compat)
     proxy.thread.start()
     try:
         yield proxy
@@ -79,6 +85,34 @@ def running(stack, verifier=None):
 def proxy():
     with running(SealedStack()) as started:
         yield started
+
+
+def factors_logged(verifier, outcome):
+    """Start a proxy, wait for its first verification, return the factors in its log."""
+    lines = io.StringIO()
+    logs.configure("info", lines)
+    try:
+        with running(SealedStack(), verifier):
+            deadline = time.monotonic() + 10
+            while f'"outcome":"{outcome}"' not in lines.getvalue():
+                assert time.monotonic() < deadline
+                threading.Event().wait(0.01)
+        found = [json.loads(line) for line in lines.getvalue().splitlines()]
+    finally:
+        logs.configure("info", None)
+    return {line["factor"]: line["outcome"] for line in found if line["event"] == "factor"}
+
+
+def test_the_log_holds_every_factor_of_an_accepted_enclave():
+    found = factors_logged(None, "verified")
+    assert found["fresh-and-bound"] == "PASS"
+    assert found["hardware-root"] == "FAIL"  # simulated
+
+
+def test_the_log_holds_every_factor_of_a_refused_enclave():
+    found = factors_logged(Verifier(strict_policy()), "failed")
+    assert found["evidence-kind"] == "FAIL"
+    assert found["fresh-and-bound"] == "SKIP"
 
 
 def test_the_openai_sdk_chats_through_the_proxy(proxy):

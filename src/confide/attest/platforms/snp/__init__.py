@@ -1,0 +1,1 @@
+"""AMD SEV-SNP: report, certificates, chain. Judges nothing; `requirements` do."""
