@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -59,9 +60,7 @@ def appraise(sheet: FactorSheet, policy: AppraisalPolicy, claims: Claims, at: da
     found = policy.objections(claims, at)
     own = sheet.of_claims()
     for objection in found:
-        topic = objection.claim.partition(".")[0]
-        name = own.get(topic) or _FACTOR_OF_CLAIM.get(topic, "other claims")
-        sheet.mark_failed(name, str(objection))
+        sheet.mark_failed(_factor_of(objection.claim, own), str(objection))
     for name in own.values():
         sheet.passed(name, "accepted by the policy")
     decided = policy.requirement.decides()
@@ -87,3 +86,15 @@ def appraise(sheet: FactorSheet, policy: AppraisalPolicy, claims: Claims, at: da
             hint=None if len(found) == 1 else f"{len(found) - 1} more; see confide verify",
             findings=tuple(found),
         )
+
+
+def _factor_of(claim: str, own: Mapping[str, str]) -> str:
+    """Return the factor that an objection to `claim` fails.
+
+    Claims have parts ("gpus.0.mode"); a factor may be about a whole claim or about one part
+    of it, whichever element of a list it is ("gpus.mode").
+    """
+    parts = [part for part in claim.split(".") if not part.isdecimal()]
+    names = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    found = (own.get(name) for name in names)
+    return next(filter(None, found), None) or _FACTOR_OF_CLAIM.get(parts[0], "other claims")
