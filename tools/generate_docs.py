@@ -247,6 +247,11 @@ def raised_codes() -> dict[str, tuple[set[str], list[str]]]:
     found: dict[str, tuple[set[str], list[str]]] = {}
     for path in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
+            for listed in _listed_codes(node):
+                names, messages = found.setdefault(listed, (set(), []))
+                names.add("AppraisalError")
+                if OBJECTION not in messages:
+                    messages.append(OBJECTION)
             code = _literal_code(node)
             if code is None or not isinstance(node, ast.Call):
                 continue
@@ -257,10 +262,23 @@ def raised_codes() -> dict[str, tuple[set[str], list[str]]]:
             names.add(called)
             message = _message(node.args[0]) if node.args else ""
             if called == "AppraisalError":
-                message = f"{message or 'a claim'} is …; the policy accepts …"
+                message = f"{message} is …; the policy accepts …" if message else OBJECTION
             if message and message not in messages:
                 messages.append(message)
     return dict(sorted(found.items()))
+
+
+def _listed_codes(node: ast.AST) -> Iterator[str]:
+    """Yield the values of a constant table of codes, such as ``_DEBUG_CODES = {...}``.
+
+    What a policy objects to has one code per platform; the claim's name says the rest.
+    """
+    if not isinstance(node, ast.Assign | ast.AnnAssign) or not isinstance(node.value, ast.Dict):
+        return
+    target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
+    if isinstance(target, ast.Name) and target.id.endswith("_CODES"):
+        values = [one.value for one in node.value.values if isinstance(one, ast.Constant)]
+        yield from (one for one in values if isinstance(one, str) and "." in one)
 
 
 def _literal_code(node: ast.AST) -> str | None:
@@ -307,6 +325,7 @@ and is never treated as model output; an `EnclaveError` came sealed, so it is au
 statuses are the default of the class; the exit code is that of the `confide` command.
 """
 
+OBJECTION = "a claim is …; the policy accepts …"
 MESSAGES = 3
 """Messages that are shown per code, as examples."""
 

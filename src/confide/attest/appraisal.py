@@ -5,7 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from confide.attest.claims import DEBUGGABLE, GPUS, MANIFEST, MEASUREMENT, PRODUCT, TCB, Claims
+from confide.attest.claims import (
+    DEBUGGABLE,
+    GPUS,
+    MANIFEST,
+    MEASUREMENT,
+    PLATFORM,
+    PRODUCT,
+    TCB,
+    Claims,
+)
 from confide.attest.factors import FactorSheet, Owner
 from confide.attest.policy import AppraisalPolicy
 from confide.errors import AppraisalError
@@ -20,6 +29,7 @@ _FACTOR_OF_CLAIM: Final = {
     TCB: "tcb minimum",
     PRODUCT: "tcb minimum",
     GPUS: "gpu accepted",
+    PLATFORM: "measurement accepted",
     "policy": "policy valid",
 }
 _APPRAISED: Final = (
@@ -57,7 +67,8 @@ def appraise(sheet: FactorSheet, policy: AppraisalPolicy, claims: Claims, at: da
     decided = policy.requirement.decides()
     sheet.passed(
         "policy valid",
-        f"{policy.name}, until {policy.expires_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
+        f"{policy.name} ({policy.profile}), "
+        f"until {policy.expires_at.astimezone(UTC):%Y-%m-%d %H:%M} UTC",
     )
     for claim in (MEASUREMENT, MANIFEST, DEBUGGABLE, TCB):
         sheet.passed(_FACTOR_OF_CLAIM[claim], "accepted by the policy")

@@ -19,15 +19,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
 from typing import Final, Protocol
 
-from confide.attest.claims import DEBUGGABLE, MANIFEST, MEASUREMENT, TCB, Claims
+from confide.attest.claims import DEBUGGABLE, MANIFEST, MEASUREMENT, PLATFORM, TCB, Claims
+from confide.attest.evidence import EvidenceKind
 from confide.attest.factors import FactorSpec
+from confide.attest.measurements import ManifestIn, MeasurementIn
 from confide.attest.requirements import (
     GpuConfidential,
-    MeasurementIn,
     MinimumTcb,
     NotDebuggable,
     PinnedKey,
@@ -41,11 +45,14 @@ __all__ = [
     "AllOf",
     "AnyOf",
     "AppraisalPolicy",
+    "ByPlatform",
     "GpuConfidential",
+    "ManifestIn",
     "MeasurementIn",
     "MinimumTcb",
     "NotDebuggable",
     "PinnedKey",
+    "Profile",
     "Requirement",
     "TcbFloor",
 ]
@@ -175,6 +182,65 @@ class AnyOf:
         return [objection for objections in found for objection in objections]
 
 
+class ByPlatform:
+    """Demands of each platform what is listed for it; refuses a platform that is not listed.
+
+    Args:
+        branches: What is demanded, by platform type such as "sev-snp".
+
+    Raises:
+        ConfigError: No platform is listed, or the simulated one is.
+    """
+
+    def __init__(self, branches: Mapping[str, Requirement]) -> None:
+        _at_least_one("ByPlatform", tuple(branches.values()))
+        if EvidenceKind.SOFTWARE_DEV in branches:
+            raise ConfigError("a policy cannot name simulated evidence")
+        self.branches = MappingProxyType(dict(branches))
+
+    def decides(self) -> frozenset[str]:
+        """Return what every branch decides, since any of them may be the one that applies."""
+        return frozenset.intersection(*(part.decides() for part in self.branches.values()))
+
+    def looks_at(self) -> frozenset[str]:
+        """Return what any branch reads, and the platform."""
+        return frozenset({PLATFORM}).union(*(part.looks_at() for part in self.branches.values()))
+
+    def factors(self, platform: str) -> tuple[FactorSpec, ...]:
+        """Return those of the branch for `platform`; none if it is not listed."""
+        branch = self.branches.get(platform)
+        return () if branch is None else branch.factors(platform)
+
+    def not_after(self) -> datetime | None:
+        """Return the earliest end of any branch: careful, and simple to say."""
+        return _earliest(tuple(self.branches.values()))
+
+    def describe(self) -> object:
+        """See `Requirement.describe`."""
+        return {"by_platform": [[n, p.describe()] for n, p in sorted(self.branches.items())]}
+
+    def objections(self, claims: Claims) -> list[AppraisalError]:
+        """Ask the branch of the claims' platform; without one, refuse."""
+        branch = self.branches.get(claims.platform)
+        if branch is None:
+            return [
+                AppraisalError(
+                    PLATFORM,
+                    expected=", ".join(sorted(self.branches)),
+                    actual=claims.platform,
+                    code="policy.platform",
+                )
+            ]
+        return branch.objections(claims)
+
+
+class Profile(StrEnum):
+    """What a policy is for. It loosens nothing; it is part of every result."""
+
+    PRODUCTION = "production"
+    LAB = "lab"
+
+
 @dataclass(frozen=True)
 class AppraisalPolicy:
     """A whole policy: what is demanded, under which name, until when.
@@ -184,6 +250,7 @@ class AppraisalPolicy:
         name: For people; it is part of the result.
         not_after: The policy accepts nothing at or after this instant.
         file_sha256: Digest of the file it was read from, 32 bytes; empty if it was not.
+        profile: What it is for. A result of a lab policy says so wherever it is shown.
 
     Raises:
         ConfigError: A claim of `ESSENTIAL` can stay undecided.
@@ -193,6 +260,7 @@ class AppraisalPolicy:
     name: str
     not_after: datetime
     file_sha256: bytes = field(default=b"", repr=False)
+    profile: Profile = Profile.PRODUCTION
 
     def __post_init__(self) -> None:
         to_unix(self.not_after)
@@ -214,7 +282,12 @@ class AppraisalPolicy:
         """SHA-256 of the policy file, or of all that the objects demand; 32 bytes."""
         if self.file_sha256:
             return self.file_sha256
-        whole = [self.name, to_unix(self.not_after), self.requirement.describe()]
+        whole = [
+            self.name,
+            str(self.profile),
+            to_unix(self.not_after),
+            self.requirement.describe(),
+        ]
         return hashlib.sha256(_DIGEST_LABEL + json.dumps(whole).encode()).digest()
 
     def objections(self, claims: Claims, at: datetime) -> list[AppraisalError]:

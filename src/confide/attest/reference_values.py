@@ -40,7 +40,8 @@ __all__ = ["MAX_MANIFEST", "ReferenceValue", "ReferenceValues", "load_signed", "
 MAX_MANIFEST = 256 * 1024
 _LABEL = b"confide/reference-values/v1\0"
 _MAX_VALUES = 256
-_MEASUREMENT_LENGTHS = (32, 48, 64)
+MEASUREMENT_LENGTHS = (32, 48, 64, 240)
+"""240: MRTD and RTMR0 to RTMR3 of a TD, 48 bytes each."""
 
 
 @dataclass(frozen=True)
@@ -50,20 +51,22 @@ class ReferenceValue:
     Attributes:
         name: For people.
         platform: Such as "sev-snp".
-        measurement: 32, 48 or 64 bytes: digest of what is launched.
+        measurement: 32, 48 or 64 bytes: digest of what is launched; 240 for a TD's five.
         manifest_sha256: 32 bytes: digest of the release-and-model manifest.
+        product: Processor the measurement is for, such as "Genoa"; None if it holds on all.
     """
 
     name: str
     platform: str
     measurement: bytes
     manifest_sha256: bytes
+    product: str | None = None
 
     def __post_init__(self) -> None:
         if self.platform == EvidenceKind.SOFTWARE_DEV or not self.platform:
             raise ConfigError("a reference value names a hardware platform")
-        if len(self.measurement) not in _MEASUREMENT_LENGTHS:
-            raise ConfigError(f"measurement of {self.name!r} is not 32, 48 or 64 bytes")
+        if len(self.measurement) not in MEASUREMENT_LENGTHS:
+            raise ConfigError(f"measurement of {self.name!r} is not 32, 48, 64 or 240 bytes")
         if len(self.manifest_sha256) != 32:
             raise ConfigError(f"manifest_sha256 of {self.name!r} is not 32 bytes")
 

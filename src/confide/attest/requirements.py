@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from confide.attest.claims import (
     DEBUGGABLE,
     DOCUMENT,
     GPUS,
-    MANIFEST,
-    MEASUREMENT,
     MISSING,
     PLATFORM,
     PRODUCT,
@@ -22,13 +21,11 @@ from confide.attest.claims import (
     Claims,
 )
 from confide.attest.factors import FactorSpec
-from confide.attest.reference_values import ReferenceValues
-from confide.attest.results import to_unix
 from confide.errors import AppraisalError, ConfigError
 
 __all__ = [
     "GpuConfidential",
-    "MeasurementIn",
+    "Leaf",
     "MinimumTcb",
     "NotDebuggable",
     "PinnedKey",
@@ -36,11 +33,20 @@ __all__ = [
 ]
 
 
+_TCB_CODES: Final = {"sev-snp": "snp.tcb_reported", "azure-sev-snp": "snp.tcb_reported"}
+_DEBUG_CODES: Final = {
+    "azure-sev-snp": "snp.debug_allowed",
+    "azure-tdx": "tdx.debug",
+    "sev-snp": "snp.debug_allowed",
+    "tdx": "tdx.debug",
+}
+
+
 def _hex(value: object) -> object:
     return value.hex() if isinstance(value, bytes) else value
 
 
-class _Leaf:
+class Leaf:
     """Shared by nodes that read a fixed set of claims and have no date of their own."""
 
     _claims: frozenset[str] = frozenset()
@@ -62,52 +68,7 @@ class _Leaf:
         return None
 
 
-@dataclass(frozen=True)
-class MeasurementIn(_Leaf):
-    """Accepts a workload of the reference values: platform, measurement and manifest."""
-
-    reference: ReferenceValues
-    _claims = frozenset({MEASUREMENT, MANIFEST})
-
-    def looks_at(self) -> frozenset[str]:
-        """See `Requirement.looks_at`."""
-        return self._claims | {PLATFORM}
-
-    def not_after(self) -> datetime | None:
-        """Return the end of the reference values."""
-        return self.reference.not_after
-
-    def describe(self) -> object:
-        """See `Requirement.describe`."""
-        values = [
-            [value.platform, value.measurement.hex(), value.manifest_sha256.hex()]
-            for value in self.reference.values
-        ]
-        return {"measurement_in": sorted(values), "until": to_unix(self.reference.not_after)}
-
-    def objections(self, claims: Claims) -> list[AppraisalError]:
-        """Object unless one reference value matches in all three respects."""
-        measurement = claims.get(MEASUREMENT, MISSING)
-        manifest = claims.get(MANIFEST, MISSING)
-        name = self.reference.name
-        known = [
-            value
-            for value in self.reference.values
-            if value.platform == claims.platform and value.measurement == measurement
-        ]
-        if not known:
-            return [
-                AppraisalError(
-                    MEASUREMENT,
-                    expected=f"a workload of {name} on {claims.platform}",
-                    actual=_hex(measurement),
-                )
-            ]
-        if not any(value.manifest_sha256 == manifest for value in known):
-            return [
-                AppraisalError(MANIFEST, expected=f"the manifest of {name}", actual=_hex(manifest))
-            ]
-        return []
+_Leaf = Leaf
 
 
 @dataclass(frozen=True)
@@ -132,7 +93,7 @@ class TcbFloor:
 
 
 @dataclass(frozen=True)
-class MinimumTcb(_Leaf):
+class MinimumTcb(Leaf):
     """Accepts firmware at or above the floor of its product; refuses unlisted products."""
 
     floors: tuple[TcbFloor, ...]
@@ -165,10 +126,11 @@ class MinimumTcb(_Leaf):
         tcb = claims.get(TCB, MISSING)
         if not isinstance(tcb, Mapping):
             return [AppraisalError(TCB, expected="a version of each component", actual=tcb)]
-        return [objection for floor in floors for objection in _below(floor, tcb)]
+        code = _TCB_CODES.get(claims.platform)
+        return [objection for floor in floors for objection in _below(floor, tcb, code)]
 
 
-def _below(floor: TcbFloor, tcb: Mapping[object, object]) -> list[AppraisalError]:
+def _below(floor: TcbFloor, tcb: Mapping[object, object], code: str | None) -> list[AppraisalError]:
     """Compare each component; one that the floor does not list is undecided, so refused."""
     names = sorted({*floor.components, *(str(name) for name in tcb)})
     objections = []
@@ -176,17 +138,21 @@ def _below(floor: TcbFloor, tcb: Mapping[object, object]) -> list[AppraisalError
         actual, lowest = tcb.get(name, MISSING), floor.components.get(name)
         if lowest is None:
             objections.append(
-                AppraisalError(f"{TCB}.{name}", expected="a listed component", actual=actual)
+                AppraisalError(
+                    f"{TCB}.{name}", expected="a listed component", actual=actual, code=code
+                )
             )
         elif type(actual) is not int or actual < lowest:
             objections.append(
-                AppraisalError(f"{TCB}.{name}", expected=f"at least {lowest}", actual=actual)
+                AppraisalError(
+                    f"{TCB}.{name}", expected=f"at least {lowest}", actual=actual, code=code
+                )
             )
     return objections
 
 
 @dataclass(frozen=True)
-class NotDebuggable(_Leaf):
+class NotDebuggable(Leaf):
     """Refuses an enclave whose memory its host may read."""
 
     _claims = frozenset({DEBUGGABLE})
@@ -200,11 +166,12 @@ class NotDebuggable(_Leaf):
         debuggable = claims.get(DEBUGGABLE, MISSING)
         if debuggable is False:
             return []
-        return [AppraisalError(DEBUGGABLE, expected=False, actual=debuggable)]
+        code = _DEBUG_CODES.get(claims.platform)
+        return [AppraisalError(DEBUGGABLE, expected=False, actual=debuggable, code=code)]
 
 
 @dataclass(frozen=True)
-class PinnedKey(_Leaf):
+class PinnedKey(Leaf):
     """Accepts one key document and no other. It narrows; it replaces no other demand.
 
     Attributes:
@@ -233,7 +200,7 @@ class PinnedKey(_Leaf):
 
 
 @dataclass(frozen=True)
-class GpuConfidential(_Leaf):
+class GpuConfidential(Leaf):
     """Accepts exactly `count` different GPUs, all in confidential mode without developer tools."""
 
     count: int

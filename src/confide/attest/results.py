@@ -121,7 +121,8 @@ class AttestationResult:
         claims: What the processor said.
         unexamined: Names of claims that no part of the policy looked at.
         policy_name: Name of the policy.
-        policy_digest: 32 bytes.
+        policy_digest: 32 bytes: SHA-256 of the policy file, or of all the policy demands.
+        policy_profile: "production", or "lab", which is no statement about production.
     """
 
     platform: str
@@ -135,6 +136,7 @@ class AttestationResult:
     unexamined: tuple[str, ...]
     policy_name: str
     policy_digest: bytes
+    policy_profile: str = "production"
 
     def __post_init__(self) -> None:
         settled = (Outcome.PASS, Outcome.NOT_APPLICABLE)
@@ -173,7 +175,11 @@ class AttestationResult:
             },
             "document_sha256": self.document_sha256.hex(),
             "manifest_sha256": self.manifest_sha256.hex(),
-            "policy": {"name": self.policy_name, "sha256": self.policy_digest.hex()},
+            "policy": {
+                "name": self.policy_name,
+                "sha256": self.policy_digest.hex(),
+                "profile": self.policy_profile,
+            },
             "factors": [factor.to_json() for factor in self.factors],
         }
 

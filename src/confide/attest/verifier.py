@@ -336,4 +336,5 @@ def _issue(
         unexamined=tuple(sorted(claims.keys() - policy.requirement.looks_at())),
         policy_name=policy.name,
         policy_digest=policy.digest,
+        policy_profile=str(policy.profile),
     )

@@ -9,6 +9,7 @@ from typing import Final
 import click
 
 from confide.attest.factors import Factor, Outcome
+from confide.attest.policy import Profile
 from confide.cli.attest_run import Examined, Outcomes
 from confide.cli.output import paint, printable, report
 
@@ -53,7 +54,10 @@ def _print_replica(one: Examined, url: str, title: str) -> None:
         click.echo(f"{paint('NOT TRUSTED', 'red')}: nothing is sent to this enclave")
     else:
         until = f"{one.result.expires_at:%Y-%m-%d %H:%M:%S %Z}"
-        click.echo(f"{paint('trusted', 'green')} until {until} by policy {one.result.policy_name}")
+        lab = one.result.policy_profile != Profile.PRODUCTION
+        verdict = paint("LAB ONLY", "yellow") if lab else paint("trusted", "green")
+        note = ", a lab policy: not for production" if lab else ""
+        click.echo(f"{verdict} until {until} by policy {one.result.policy_name}{note}")
 
 
 def _print_factor(factor: Factor, url: str, width: int) -> None:

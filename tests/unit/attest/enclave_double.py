@@ -102,6 +102,7 @@ class Enclave:
     manifest_sha256: bytes = MANIFEST_SHA256
     root: Ed25519PrivateKey = ROOT
     gpu_count: int = 0
+    platform: str = CPU
     claims: dict = field(
         default_factory=lambda: {
             "measurement": MEASUREMENT.hex(),
@@ -148,7 +149,8 @@ class Enclave:
             manifest_sha256=self.manifest_sha256,
             collected_at=START,
             cpu=CpuReport(
-                CPU, signed(self.root, {"claims": self.claims, "report_data": bound.hex()})
+                self.platform,
+                signed(self.root, {"claims": self.claims, "report_data": bound.hex()}),
             ),
             gpus=gpus,
             collateral={"test": {"list": b64url(b"list")}},

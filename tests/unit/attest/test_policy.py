@@ -15,15 +15,19 @@ from tests.unit.attest.enclave_double import (
 )
 
 from confide.attest.claims import Claims
+from confide.attest.machines import DeviceIn, MachineIn
 from confide.attest.policy import (
     AllOf,
     AnyOf,
     AppraisalPolicy,
+    ByPlatform,
     GpuConfidential,
+    ManifestIn,
     MeasurementIn,
     MinimumTcb,
     NotDebuggable,
     PinnedKey,
+    Profile,
     TcbFloor,
 )
 from confide.attest.reference_values import ReferenceValue, ReferenceValues
@@ -45,6 +49,8 @@ LEAVES = [
     NotDebuggable(),
     PinnedKey(bytes(32)),
     GpuConfidential(1),
+    ManifestIn("x", frozenset({MANIFEST_SHA256})),
+    ByPlatform({CPU: NotDebuggable()}),
 ]
 
 
@@ -73,6 +79,8 @@ def test_no_claims_at_all_are_an_objection(leaf):
         (LEAVES[2], "debuggable"),
         (LEAVES[3], "document_sha256"),
         (LEAVES[4], "gpus"),
+        (LEAVES[5], "manifest_sha256"),
+        (LEAVES[6], "debuggable"),
     ],
 )
 def test_each_missing_claim_is_an_objection(leaf, claim):
@@ -93,6 +101,11 @@ def test_a_combination_of_nothing_cannot_be_built(combination):
         lambda: GpuConfidential(0),
         lambda: PinnedKey(b""),
         lambda: ReferenceValues("x", NOW, ()),
+        lambda: ManifestIn("x", frozenset()),
+        lambda: ByPlatform({}),
+        lambda: ByPlatform({"software-dev": NotDebuggable()}),
+        lambda: MachineIn("chip_id", frozenset()),
+        lambda: DeviceIn(frozenset()),
         lambda: ReferenceValue("x", CPU, b"", MANIFEST_SHA256),
         lambda: ReferenceValue("x", "", MEASUREMENT, MANIFEST_SHA256),
         lambda: ReferenceValue("x", CPU, MEASUREMENT, b""),
@@ -176,6 +189,29 @@ def test_gpus_that_name_no_device_are_refused():
     assert [o.code for o in GpuConfidential(1).objections(claims)] == ["nv.duplicate_device"]
 
 
+def test_each_platform_is_asked_what_is_listed_for_it():
+    pinned = PinnedKey(bytes([1]) * 32)
+    either = ByPlatform({CPU: NotDebuggable(), "other": pinned})
+    assert objected(either) == []
+    assert objected(either, debuggable=True) == ["debuggable"]
+    assert objected(either, platform="other", debuggable=True) == ["document_sha256"]
+    assert objected(either, platform="third") == ["platform"]
+
+
+def test_what_platforms_decide_is_what_each_of_them_decides():
+    whole = AllOf(*LEAVES[:3])
+    both = ByPlatform({CPU: whole, "other": AllOf(whole, PinnedKey(bytes(32)))})
+    AppraisalPolicy(both, name="x", not_after=NOW)
+    with pytest.raises(ConfigError):
+        AppraisalPolicy(ByPlatform({CPU: whole, "other": NotDebuggable()}), name="x", not_after=NOW)
+
+
+def test_a_platform_brings_its_factors_and_no_other_does():
+    listed = ByPlatform({"sev-snp": MachineIn("chip_id", frozenset({"ab"})), CPU: NotDebuggable()})
+    assert [spec.name for spec in listed.factors("sev-snp")] == ["snp machine listed"]
+    assert listed.factors(CPU) == listed.factors("unlisted") == ()
+
+
 # The whole policy.
 
 
@@ -210,10 +246,12 @@ def test_the_digest_names_what_is_demanded():
         policy(pinned).digest,
         policy(GpuConfidential(1)).digest,
         policy(AnyOf(pinned)).digest,
+        policy(ByPlatform({CPU: pinned})).digest,
+        replace(policy(), profile=Profile.LAB).digest,
         policy(not_after=NOW).digest,
         policy(reference=replace(REFERENCE, not_after=NOW)).digest,
     }
-    assert len(digests) == 6
+    assert len(digests) == 8
     assert policy().digest == policy().digest
     assert len(policy().digest) == 32
 

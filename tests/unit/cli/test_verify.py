@@ -6,19 +6,20 @@ import threading
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.unit.attest.enclave_double import (
-    CPU,
     MANIFEST,
     MANIFEST_SHA256,
     MEASUREMENT,
-    Enclave,
     TestPlatform,
     key_document,
 )
+from tests.unit.attest.enclave_double import Enclave as AnyEnclave
+from tests.unit.attest.platform_readers import READERS
 
 from confide.attest.platforms.simulated.collect import SimulatedCollector
 from confide.attest.verifier import Verifier
@@ -28,6 +29,8 @@ from confide.wire.directory import Directory, Replica
 from confide.wire.media_types import DIRECTORY, EVIDENCE, PROBLEM
 
 assert Verifier, "imported before a test replaces the built-in platforms"
+CPU = "sev-snp"
+"""The test platform stands in this type's place, so that a policy file can name it."""
 KEYS = "/.well-known/confide/keys"
 POLICY = f"""
 version = 1
@@ -36,10 +39,15 @@ not_after = 9999-01-01T00:00:00Z
 [[workload]]
 name = "release"
 manifest_sha256 = "{MANIFEST_SHA256.hex()}"
-measurements = {{ {CPU} = ["{MEASUREMENT.hex()}"] }}
-[min_tcb.{CPU}.Testa]
+snp = [{{ product = "Genoa", measurement = "{MEASUREMENT.hex()}" }}]
+[snp.min_tcb.Genoa]
 microcode = 5
 """
+
+
+def Enclave(**changes):
+    claims = AnyEnclave().claims | {"product": "Genoa"}
+    return AnyEnclave(**{"platform": CPU, "claims": claims} | changes)
 
 
 @dataclass
@@ -120,7 +128,7 @@ def policy(tmp_path, monkeypatch):
     """A policy file for the test platform, and a build that verifies that platform."""
     until = datetime.now(tz=UTC) + timedelta(days=1)
     monkeypatch.setattr("confide.attest.platform.BUILT_IN", {CPU: TestPlatform(CPU, until)})
-    monkeypatch.setattr("confide.attest.policy_file.PLATFORM_TYPES", (CPU,))
+    monkeypatch.setattr("confide.attest.policy_file.READERS", READERS)
     path = tmp_path / "policy.toml"
     path.write_text(POLICY)
     return str(path)
@@ -170,6 +178,19 @@ def test_genuine_evidence_that_the_policy_accepts_exits_0(gateway, policy, verif
     assert "FAIL" not in out
     assert "SKIP" not in out
     assert err == ""
+
+
+def test_a_lab_policy_is_visibly_not_production(gateway, policy, verify, verify_json):
+    path = Path(policy)
+    path.write_text(path.read_text().replace("version = 1", 'version = 1\nprofile = "lab"'))
+    code, out, _ = verify(gateway.url, "--policy", policy)
+    assert code == 0
+    assert "LAB ONLY" in out
+    assert "trusted until" not in out
+    _, members = verify_json(gateway.url, "--policy", policy)
+    assert members["replicas"][0]["result"]["policy"]["profile"] == "lab"
+    valid = [f for f in members["replicas"][0]["factors"] if f["name"] == "policy valid"]
+    assert "(lab)" in valid[0]["detail"]
 
 
 def test_json_holds_factors_and_result(gateway, policy, verify_json):
