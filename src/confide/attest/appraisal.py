@@ -60,8 +60,12 @@ def appraise(sheet: FactorSheet, policy: AppraisalPolicy, claims: Claims, at: da
     own = sheet.of_claims()
     for objection in found:
         topic = objection.claim.partition(".")[0]
-        name = own.get(topic) or _FACTOR_OF_CLAIM.get(topic, "other claims")
-        sheet.mark_failed(name, str(objection))
+        common = _FACTOR_OF_CLAIM.get(topic, "other claims")
+        # A fine factor of the platform fails together with the common one that it refines.
+        if topic in own:
+            sheet.mark_failed(own[topic], str(objection))
+        if topic not in own or common != "other claims":
+            sheet.mark_failed(common, str(objection))
     for name in own.values():
         sheet.passed(name, "accepted by the policy")
     decided = policy.requirement.decides()
