@@ -124,6 +124,9 @@ class BuiltIn(Mapping[str, EvidenceVerifier]):
     def __len__(self) -> int:
         return len(self._targets)
 
+    def __repr__(self) -> str:
+        return "BUILT_IN"
+
 
 BUILT_IN: Final[Mapping[str, EvidenceVerifier]] = BuiltIn(
     {
