@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -59,13 +60,8 @@ def appraise(sheet: FactorSheet, policy: AppraisalPolicy, claims: Claims, at: da
     found = policy.objections(claims, at)
     own = sheet.of_claims()
     for objection in found:
-        topic = objection.claim.partition(".")[0]
-        common = _FACTOR_OF_CLAIM.get(topic, "other claims")
-        # A fine factor of the platform fails together with the common one that it refines.
-        if topic in own:
-            sheet.mark_failed(own[topic], str(objection))
-        if topic not in own or common != "other claims":
-            sheet.mark_failed(common, str(objection))
+        for name in _factors_of(objection.claim, own):
+            sheet.mark_failed(name, str(objection))
     for name in own.values():
         sheet.passed(name, "accepted by the policy")
     decided = policy.requirement.decides()
@@ -91,3 +87,18 @@ def appraise(sheet: FactorSheet, policy: AppraisalPolicy, claims: Claims, at: da
             hint=None if len(found) == 1 else f"{len(found) - 1} more; see confide verify",
             findings=tuple(found),
         )
+
+
+def _factors_of(claim: str, own: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the factors that an objection to `claim` fails.
+
+    Claims have parts ("gpus.0.mode"); a policy's factor may be about a whole claim or about
+    one part of it, whichever element of a list it is ("gpus.mode"). The finest one fails
+    together with the common factor that it refines.
+    """
+    parts = [part for part in claim.split(".") if not part.isdecimal()]
+    names = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    fine = next((own[name] for name in names if name in own), None)
+    common = _FACTOR_OF_CLAIM.get(parts[0])
+    found = tuple(name for name in (fine, common) if name is not None)
+    return found or ("other claims",)

@@ -131,6 +131,7 @@ class BuiltIn(Mapping[str, EvidenceVerifier]):
 BUILT_IN: Final[Mapping[str, EvidenceVerifier]] = BuiltIn(
     {
         "sev-snp": "confide.attest.platforms.snp.verifier:SnpVerifier",
+        "tdx": "confide.attest.platforms.tdx.verifier:TdxVerifier",
     }
 )
 """Platforms this version verifies without any plug-in."""

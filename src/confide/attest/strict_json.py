@@ -17,6 +17,7 @@ from confide.wire.strict_json import MalformedJSON, b64url_bytes, boolean_free_i
 
 __all__ = [
     "exact_members",
+    "read_array",
     "read_base64url",
     "read_hex",
     "read_integer",
@@ -51,10 +52,25 @@ def read_object(raw: bytes, *, limit: int) -> dict[str, object]:
     Raises:
         EvidenceError: envelope.size, envelope.json or envelope.duplicate_key.
     """
+    parsed = _parse(raw, limit)
+    if not isinstance(parsed, dict):
+        raise EvidenceError("the JSON is not an object", code="envelope.json")
+    return parsed
+
+
+def read_array(raw: bytes, *, limit: int) -> list[object]:
+    """Parse one JSON array; as `read_object`."""
+    parsed = _parse(raw, limit)
+    if not isinstance(parsed, list):
+        raise EvidenceError("the JSON is not an array", code="envelope.json")
+    return parsed
+
+
+def _parse(raw: bytes, limit: int) -> object:
     if len(raw) > limit:
         raise EvidenceError(f"{len(raw)} bytes of JSON; at most {limit}", code="envelope.size")
     try:
-        parsed = json.loads(
+        return json.loads(
             raw.decode("utf-8"),
             object_pairs_hook=_unique,
             parse_float=_refuse_number,
@@ -63,9 +79,6 @@ def read_object(raw: bytes, *, limit: int) -> dict[str, object]:
     except (ValueError, RecursionError):
         # The cause may quote the input, so it is not chained.
         raise EvidenceError("not JSON", code="envelope.json") from None
-    if not isinstance(parsed, dict):
-        raise EvidenceError("the JSON is not an object", code="envelope.json")
-    return parsed
 
 
 def exact_members(

@@ -46,6 +46,7 @@ from confide.attest.claims import (
 from confide.attest.endorsements import EndorsementSource, EverySource, StapledEndorsements
 from confide.attest.evidence import CpuReport, Evidence, EvidenceKind
 from confide.attest.factors import FACTORS, Factor, FactorSheet, Owner
+from confide.attest.gpu_statement import read_gpu_statement
 from confide.attest.platform import (
     BUILT_IN,
     Authenticated,
@@ -62,7 +63,7 @@ from confide.errors import (
 )
 from confide.wire.key_document import KeyDocument
 
-__all__ = ["Explanation", "Verifier", "explain"]
+__all__ = ["Explanation", "Verifier", "explain", "genuine_claims"]
 
 
 class Explanation(NamedTuple):
@@ -183,6 +184,26 @@ def _examine(
     return Explanation(result.factors, None, result)
 
 
+def genuine_claims(
+    raw_evidence: bytes,
+    *,
+    document: bytes,
+    manifest: bytes,
+    nonce: bytes,
+    at: datetime,
+    platforms: Mapping[str, EvidenceVerifier] = BUILT_IN,
+) -> Claims:
+    """Do steps 1 to 4: what a genuine enclave says of itself. Nothing is accepted by this.
+
+    For writing a policy from what was seen. A client that sends something uses `Verifier`.
+
+    Raises:
+        AttestationError: Malformed, not genuine, or about another key, nonce or manifest.
+    """
+    exchange = _Exchange(raw_evidence, document, manifest, nonce, at)
+    return _authenticate(FactorSheet(FACTORS), exchange, None, with_built_ins(platforms), ())[1]
+
+
 def _steps(
     sheet: FactorSheet,
     exchange: _Exchange,
@@ -190,6 +211,22 @@ def _steps(
     platforms: Mapping[str, EvidenceVerifier],
     sources: tuple[EndorsementSource, ...],
 ) -> AttestationResult:
+    document, claims, genuine = _authenticate(sheet, exchange, policy, platforms, sources)
+    # 5. Appraise the claims under the policy: acceptable.
+    if policy is None:
+        raise AppraisalError("policy", expected="a policy", actual="missing", code="policy.missing")
+    appraise(sheet, policy, claims, exchange.at)
+    # 6. Issue a result.
+    return _issue(sheet, exchange, document, policy, claims, genuine)
+
+
+def _authenticate(
+    sheet: FactorSheet,
+    exchange: _Exchange,
+    policy: AppraisalPolicy | None,
+    platforms: Mapping[str, EvidenceVerifier],
+    sources: tuple[EndorsementSource, ...],
+) -> tuple[KeyDocument, Claims, tuple[Authenticated, ...]]:
     # 1. Parse the evidence.
     evidence, document, cpu = _parse(sheet, exchange, platforms)
     # 2. Obtain endorsements.
@@ -208,13 +245,8 @@ def _steps(
     # 4. Compare the report data: fresh and bound.
     with sheet.step("fresh and bound", "nonce, key document, manifest and GPUs are in the report"):
         _check_report_data(evidence, exchange, genuine)
-    # 5. Appraise the claims under the policy: acceptable.
-    claims = _claims(cpu, exchange, genuine, gpus)
-    if policy is None:
-        raise AppraisalError("policy", expected="a policy", actual="missing", code="policy.missing")
-    appraise(sheet, policy, claims, exchange.at)
-    # 6. Issue a result.
-    return _issue(sheet, exchange, document, policy, claims, (genuine, *gpus))
+    claims = _claims(sheet, cpu, exchange, genuine, gpus)
+    return document, claims, (genuine, *gpus)
 
 
 def _parse(
@@ -292,19 +324,28 @@ def _check_report_data(evidence: Evidence, exchange: _Exchange, genuine: Authent
 
 
 def _claims(
+    sheet: FactorSheet,
     cpu: CpuReport,
     exchange: _Exchange,
     genuine: Authenticated,
     gpus: tuple[Authenticated, ...],
 ) -> Claims:
-    """Join what the processor said with what step 4 proved; the latter cannot be replaced."""
+    """Join what the processor said with what step 4 proved; the latter cannot be replaced.
+
+    What the enclave states about its GPUs is in the manifest, which step 4 bound to the
+    measured code that wrote it; the GPUs themselves cannot say it (see `gpu_statement`).
+    """
+    stated: Mapping[str, object] = {}
+    if gpus:
+        with sheet.step("gpu binding", f"{len(gpus)} genuine, nonce as expected"):
+            stated = read_gpu_statement(exchange.manifest)
     return Claims(
         {
             **genuine.claims,
             PLATFORM: cpu.type,
             DOCUMENT: exchange.document_sha256,
             MANIFEST: exchange.manifest_sha256,
-            GPUS: tuple(gpu.claims for gpu in gpus),
+            GPUS: tuple({**gpu.claims, **stated} for gpu in gpus),
         }
     )
 

@@ -16,7 +16,7 @@ from confide.attest.platforms.snp.certificate_table import (
 )
 from confide.attest.platforms.snp.certificates import AmdCertificate, der_blocks
 from confide.attest.platforms.snp.chain import authenticate_report
-from confide.attest.platforms.snp.der import DerReader, Malformed
+from confide.attest.der import DerReader, Malformed
 from confide.attest.platforms.snp.report import SnpReport
 from confide.errors import AttestationError, EvidenceError
 

@@ -25,7 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA384
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
-from confide.attest.platforms.snp.der import (
+from confide.attest.der import (
     BIT_STRING,
     BOOLEAN,
     CONTEXT_0,

@@ -23,14 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePub
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA384
 
-from confide.attest.endorsements import CollateralFact, EndorsementKey
-from confide.attest.platforms.snp.certificates import (
-    PSS_ALGORITHMS,
-    AmdCertificate,
-    der_blocks,
-    pss_signed_by,
-)
-from confide.attest.platforms.snp.der import (
+from confide.attest.der import (
     BIT_STRING,
     IA5_STRING,
     INTEGER,
@@ -38,6 +31,13 @@ from confide.attest.platforms.snp.der import (
     SEQUENCE,
     DerReader,
     Malformed,
+)
+from confide.attest.endorsements import CollateralFact, EndorsementKey
+from confide.attest.platforms.snp.certificates import (
+    PSS_ALGORITHMS,
+    AmdCertificate,
+    der_blocks,
+    pss_signed_by,
 )
 from confide.attest.platforms.snp.report import Signer, SnpReport, components
 from confide.errors import EndorsementError

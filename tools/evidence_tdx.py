@@ -1,0 +1,100 @@
+"""Run a manifest's TDX cases through the product's own verifier.
+
+A quote may be raw, hex or base64, or the member "quote" of the JSON that dstack writes. A
+case without collateral is checked up to the signature of the quote and its event log. The
+base policy refuses TDs that are debuggable, profilable, migratable or bound to a service
+TD; Intel's status is a fact, which a policy file judges.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from confide.attest.claims import Claims
+from confide.attest.endorsements import StapledEndorsements
+from confide.attest.factors import FactorSheet
+from confide.attest.platforms.tdx.eventlog import check_log
+from confide.attest.platforms.tdx.quote import Quote
+from confide.attest.platforms.tdx.requirements import ServiceTd, TdAttributes
+from confide.attest.platforms.tdx.signature import check_signature
+from confide.attest.platforms.tdx.verifier import TDX_FACTORS, authenticate_quote
+from confide.attest.policy import NotDebuggable
+from confide.wire.strict_json import b64url
+from evidence_manifest import CaseFiles
+from evidence_text import binary
+
+__all__ = ["run", "show_quote"]
+
+_DEBUG = 0x01
+
+
+def run(case: CaseFiles) -> Mapping[str, Any]:
+    """Authenticate the quote as far as the case's files allow, and apply the base policy."""
+    raw = _quote(case)
+    log = None if case.eventlog is None else _log(case.eventlog)
+    if "collateral" not in case.files:
+        signed = check_signature(Quote.parse(raw), at=case.at)
+        if log is not None:
+            check_log(log, signed.quote.report.rtmrs)
+        _apply(int.from_bytes(signed.quote.report.td_attributes, "little"), signed.quote)
+        return {**show_quote(signed.quote), "fmspc": signed.platform.fmspc.hex()}
+    genuine = authenticate_quote(
+        raw,
+        aux={} if log is None else {"eventlog": log},
+        endorsements=StapledEndorsements({"tdx": {"collateral": b64url(case.one("collateral"))}}),
+        sheet=FactorSheet(TDX_FACTORS),
+        at=case.at,
+    )
+    claims = genuine.claims()
+    _apply(int(str(claims["td_attributes"])), genuine.signed.quote)
+    return {
+        **show_quote(genuine.signed.quote),
+        "fmspc": claims["fmspc"],
+        "status": claims["tcb_status"],
+        "status_parts": list(genuine.checked.verdict.parts),
+        "advisories": list(genuine.checked.verdict.advisories),
+        "tcb_date": claims["tcb_date"],
+    }
+
+
+def show_quote(quote: Quote) -> dict[str, Any]:
+    """Write a quote the way manifests write facts."""
+    report = quote.report
+    return {
+        "version": quote.version,
+        "body_type": quote.body_type,
+        "trailing_zero_bytes": quote.trailing,
+        **{f"rtmr{number}": value.hex() for number, value in enumerate(report.rtmrs)},
+        **{name: value.hex() for name, value in vars(report).items() if isinstance(value, bytes)},
+    }
+
+
+def _apply(attributes: int, quote: Quote) -> None:
+    """Refuse what no policy of this product accepts."""
+    claims = Claims(
+        {
+            "platform": "tdx",
+            "debuggable": bool(attributes & _DEBUG),
+            "td_attributes": attributes,
+            "mr_service_td": quote.report.mr_service_td,
+        }
+    )
+    for leaf in (NotDebuggable(), TdAttributes(), ServiceTd()):
+        for objection in leaf.objections(claims):
+            raise objection
+
+
+def _quote(case: CaseFiles) -> bytes:
+    if "quote_json" in case.files:
+        return binary(str(json.loads(case.one("quote_json"))["quote"]).encode())
+    return binary(case.one("quote"))
+
+
+def _log(content: bytes) -> bytes:
+    """Take the log out of dstack's JSON, where it is a text that holds JSON."""
+    if content.lstrip()[:1] != b"{":
+        return content
+    log = json.loads(content)["event_log"]
+    return (log if isinstance(log, str) else json.dumps(log)).encode()
