@@ -78,7 +78,9 @@ def check_list(
         starts, ends = found.last_update_utc, found.next_update_utc
         entry = found.get_revoked_certificate_by_serial_number(certificate.serial_number)
     except MALFORMED:
-        raise EndorsementError("the revocation list is malformed", code="nv.crl_signature") from None
+        raise EndorsementError(
+            "the revocation list is malformed", code="nv.crl_signature"
+        ) from None
     if ends is None or not starts <= at < ends:
         raise EndorsementError(
             f"the revocation list is valid from {starts} to {ends}", code="nv.crl_expired"

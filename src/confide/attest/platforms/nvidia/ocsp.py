@@ -143,9 +143,7 @@ def check_answer(
     return Answer(status.name.lower(), starts, ends)
 
 
-def _single(
-    response: ocsp.OCSPResponse, wanted: CertificateId
-) -> ocsp.OCSPSingleResponse | None:
+def _single(response: ocsp.OCSPResponse, wanted: CertificateId) -> ocsp.OCSPSingleResponse | None:
     for number, single in enumerate(response.responses):
         if number >= MAX_ANSWERS:
             break
@@ -159,9 +157,7 @@ def _single(
     return None
 
 
-def _check_signature(
-    response: ocsp.OCSPResponse, issuer: x509.Certificate, at: datetime
-) -> None:
+def _check_signature(response: ocsp.OCSPResponse, issuer: x509.Certificate, at: datetime) -> None:
     """Check that the issuer, or a responder it made, signed the response.
 
     Raises:

@@ -141,9 +141,7 @@ class _Inquiry:
         found = []
         for candidate in self._source.find(key)[:_MAX_TRIED]:
             try:
-                listed = check_list(
-                    candidate.content, self._certificate, self._issuer, at=self._at
-                )
+                listed = check_list(candidate.content, self._certificate, self._issuer, at=self._at)
                 if listed is not None and not listed.revoked:
                     self._source.saw(CollateralFact(key, listed.issued_at, listed.number))
             except AttestationError as error:

@@ -81,9 +81,7 @@ class Rim:
         return _VBIOS.fullmatch(self.version) is None
 
 
-def import_rim(
-    xml: bytes, at: datetime, *, roots: tuple[PinnedRoot, ...] = (RIM_ROOT,)
-) -> Rim:
+def import_rim(xml: bytes, at: datetime, *, roots: tuple[PinnedRoot, ...] = (RIM_ROOT,)) -> Rim:
     """Verify one manifest.
 
     Args:

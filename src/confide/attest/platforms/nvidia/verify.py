@@ -128,9 +128,7 @@ def check_report_signature(report: Report, leaf: x509.Certificate, kind: ChainKi
     r = int.from_bytes(report.signature[:half], "big")
     s = int.from_bytes(report.signature[half:], "big")
     try:
-        key_of(leaf, kind).verify(
-            encode_dss_signature(r, s), report.signed, ECDSA(hashes.SHA384())
-        )
+        key_of(leaf, kind).verify(encode_dss_signature(r, s), report.signed, ECDSA(hashes.SHA384()))
     except InvalidSignature:
         raise EndorsementError(
             "the device of this chain did not sign the report", code="nv.report_signature"
@@ -160,7 +158,9 @@ def _check_standing(
         sheet.failed(name, error)
         raise
     if standing.method == NONE:
-        sheet.mark_failed(name, f"nobody vouches that it is not ({standing.problem or 'no answer'})")
+        sheet.mark_failed(
+            name, f"nobody vouches that it is not ({standing.problem or 'no answer'})"
+        )
     else:
         sheet.passed(name, f"not revoked, by {standing.method.upper()}")
     return standing

@@ -156,9 +156,7 @@ def _parse(raw: bytes, limit: int) -> Element:
     if declared is not None and declared[1].lower() not in (b"utf-8", b"us-ascii"):
         raise _refusal("root_element", "the manifest is not UTF-8")
     if _FORBIDDEN.search(raw):
-        raise _refusal(
-            "root_element", "a document type, an entity or a processing instruction"
-        )
+        raise _refusal("root_element", "a document type, an entity or a processing instruction")
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False,
         huge_tree=False, recover=False, remove_blank_text=False, encoding="utf-8",

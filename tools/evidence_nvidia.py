@@ -1,0 +1,240 @@
+"""Run recorded NVIDIA evidence through the product's own verifier.
+
+`run` takes device evidence: a report and its chain, or the JSON list that NVIDIA's tools
+write; manifests (RIM) if the case has them. `run_ocsp` takes OCSP answers for the
+certificates of such chains. Inputs may be hex, base64, PEM or binary.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from cryptography import x509
+
+from confide.attest.endorsements import EndorsementSource, StapledEndorsements
+from confide.attest.factors import FACTORS, FactorSheet
+from confide.attest.platforms.nvidia.chain import (
+    DEVICE_ROOT,
+    ChainKind,
+    check_chain,
+    read_pem_chain,
+)
+from confide.attest.platforms.nvidia.device import SWITCH
+from confide.attest.platforms.nvidia.golden import GoldenSet
+from confide.attest.platforms.nvidia.ocsp import check_answer, read_answers
+from confide.attest.platforms.nvidia.requirements import GoldenMeasurements
+from confide.attest.platforms.nvidia.rim import (
+    Rim,
+    check_fits,
+    golden_from,
+    import_rim,
+    signer_chain,
+)
+from confide.attest.platforms.nvidia.spdm import MAX_REPORT, SIGNATURE_LENGTH, Report
+from confide.attest.platforms.nvidia.verify import NvidiaVerifier
+from confide.errors import BindingError, EndorsementError
+from confide.wire.strict_json import b64url
+from evidence_manifest import CaseFiles
+from vector_values import Mismatch
+
+__all__ = ["run", "run_ocsp"]
+
+_PPCIE = 21
+_FEATURE_FLAG = 36
+_VBIOS = 6
+_KIND = ChainKind("nv", (DEVICE_ROOT,))
+_HEX = re.compile(rb"[0-9a-fA-F\s]+")
+_BASE64 = re.compile(rb"[A-Za-z0-9+/_\-=\s]+")
+_ARCHITECTURES = {"HOPPER": "HOPPER", "BLACKWELL": "BLACKWELL", "LS10": "LS10"}
+
+
+def run(case: CaseFiles) -> Mapping[str, Any]:
+    """Verify device evidence; return the facts that the manifest names."""
+    source = _stapled(case)
+    if "evidence_json" in case.files:
+        devices = [_device(entry, case, source) for entry in _entries(case.one("evidence_json"))]
+        return {"devices": devices}
+    raw = _report(case.one("report"))
+    facts, claims = _verify(raw, _chain(case.one("chain")), source, case.at)
+    expected = case.case.get("nonce")
+    if expected is not None:
+        _check_nonce(raw, expected)
+    golden = _golden(case, claims)
+    if golden is not None:
+        facts["golden"] = len(golden.measurements)
+        facts["mismatch"] = list(golden.mismatches(claims["measurements"]))
+    return facts
+
+
+def run_ocsp(case: CaseFiles) -> Mapping[str, Any]:
+    """Check that each answer is about a certificate of the case's chains, and what it says."""
+    chains = list(_chains(case))
+    status = {
+        name: _asked(_binary(answer), chains, case.at)
+        for name, answer in zip(case.names["ocsp"], case.files["ocsp"], strict=True)
+    }
+    return {"status": status}
+
+
+def _asked(answer: bytes, chains: Sequence[tuple[x509.Certificate, ...]], at: datetime) -> str:
+    responses = read_answers([answer])
+    if not responses:
+        raise EndorsementError("no OCSP answer", code="nv.ocsp_signature")
+    for chain in chains:
+        for certificate, issuer in zip(chain, chain[1:], strict=False):
+            found = check_answer(responses[0], certificate, issuer, at=at)
+            if found is None:
+                continue
+            if found.status == "revoked":
+                raise EndorsementError("revoked", code="nv.revoked")
+            if found.status == "good":
+                return "GOOD"
+    raise EndorsementError("the answer names no certificate", code="nv.ocsp_unknown_cert")
+
+
+def _chains(case: CaseFiles) -> Iterator[tuple[x509.Certificate, ...]]:
+    if "chain" in case.files:
+        chain = read_pem_chain(_chain(case.one("chain")), _KIND)
+        check_chain(chain, _KIND, at=case.at)
+        yield chain
+    for role in case.files:
+        if role.endswith("rim"):
+            yield signer_chain(case.one(role), case.at)
+
+
+def _stapled(case: CaseFiles) -> EndorsementSource:
+    """Offer answers and lists of the case to the verifier, as an envelope would."""
+    stapled = {
+        kind: [b64url(_binary(content)) for content in case.files[kind]]
+        for kind in ("ocsp", "crl")
+        if kind in case.files
+    }
+    return StapledEndorsements({"nvidia": stapled})
+
+
+def _verify(
+    raw: bytes, chain: bytes, source: EndorsementSource, at: datetime
+) -> tuple[dict[str, Any], Mapping[str, Any]]:
+    """Run the verifier and read the facts off the same report."""
+    verifier = NvidiaVerifier()
+    genuine = verifier.authenticate(
+        raw,
+        aux={"chain": chain},
+        endorsements=source,
+        sheet=FactorSheet((*FACTORS, *verifier.factors)),
+        at=at,
+    )
+    claims: Mapping[str, Any] = genuine.claims
+    report = Report.parse(raw)
+    switch = claims["kind"] == SWITCH
+    facts = {
+        "nonce": genuine.report_data.hex(),
+        "driver": claims["driver"],
+        "vbios": report.opaque.get(_VBIOS, b"").hex(),
+        "project": claims["project"],
+        "project_sku": claims["project_sku"],
+        "chip_sku": claims["chip_sku"],
+        "feature_flag": report.opaque.get(_FEATURE_FLAG, b"").hex(),
+        "ppcie": "" if switch else report.opaque.get(_PPCIE, b"").hex(),
+        "blocks": len(report.blocks),
+        "trailing": len(raw) - len(report.signed) - SIGNATURE_LENGTH,
+        "fwid_match": claims["fwid"] == "match",
+    }
+    return facts, claims
+
+
+def _device(
+    entry: Mapping[str, Any], case: CaseFiles, source: EndorsementSource
+) -> Mapping[str, Any]:
+    raw = _report(_text(entry, "evidence"))
+    facts, claims = _verify(raw, _chain(_text(entry, "certificate")), source, case.at)
+    if "nonce" in entry:
+        _check_nonce(raw, entry["nonce"])
+    if "arch" in entry and _ARCHITECTURES.get(entry["arch"]) != claims["arch"]:
+        raise EndorsementError(
+            f"the evidence says {entry['arch']}, the device is {claims['arch']}", code="nv.arch"
+        )
+    return {
+        "nonce": facts["nonce"],
+        "driver": facts["driver"],
+        "feature_flag": facts["feature_flag"],
+        "serial": f"0x{claims['device'].lstrip('0')}",
+    }
+
+
+def _entries(raw: bytes) -> list[Mapping[str, Any]]:
+    document = json.loads(raw)
+    if isinstance(document, dict):
+        for member in ("evidences", "evidence_list", "devices"):
+            if member in document:
+                document = document[member]
+                break
+    listed = document if isinstance(document, list) else [document]
+    return [entry for entry in listed if isinstance(entry, dict)]
+
+
+def _golden(case: CaseFiles, claims: Mapping[str, Any]) -> GoldenSet | None:
+    """Import the case's manifests, compare, and only then ask whether they fit the device.
+
+    Both questions are asked; the manifest's verdict for a wrong VBIOS is the mismatch.
+    """
+    rims = [_rim(case, role) for role in case.files if role.endswith("rim")]
+    if not rims:
+        return None
+    drivers = [rim for rim in rims if rim.is_driver]
+    others = [rim for rim in rims if not rim.is_driver]
+    if not others:
+        for rim in rims:
+            check_fits(rim, claims)
+        return None
+    golden = golden_from(drivers[0] if drivers else None, others[0])
+    renamed = GoldenSet(claims["driver"], claims["vbios"], golden.measurements)
+    for objection in GoldenMeasurements((renamed,)).compare(0, claims):
+        raise objection
+    for rim in rims:
+        check_fits(rim, claims)
+    return golden
+
+
+def _rim(case: CaseFiles, role: str) -> Rim:
+    return import_rim(case.one(role), case.time("rims_at"))
+
+
+def _check_nonce(raw: bytes, expected: str) -> None:
+    if Report.parse(raw).nonce.hex() != expected.lower().removeprefix("0x"):
+        raise BindingError("the device answered another nonce", code="nv.nonce_mismatch")
+
+
+def _text(entry: Mapping[str, Any], name: str) -> bytes:
+    return str(entry[name]).encode()
+
+
+def _chain(content: bytes) -> bytes:
+    return content if b"-----BEGIN" in content else _binary(content)
+
+
+def _report(content: bytes) -> bytes:
+    raw = _binary(content)
+    if len(raw) > MAX_REPORT:
+        raise Mismatch("the report is too large")
+    return raw
+
+
+def _binary(content: bytes) -> bytes:
+    """Undo hex or base64, if that is what it is."""
+    stripped = content.strip()
+    try:
+        if _HEX.fullmatch(stripped):
+            return bytes.fromhex(stripped.decode("ascii"))
+        if _BASE64.fullmatch(stripped):
+            packed = b"".join(stripped.split()).translate(bytes.maketrans(b"-_", b"+/"))
+            return base64.b64decode(packed.rstrip(b"=") + b"=" * (-len(packed.rstrip(b"=")) % 4))
+    except (ValueError, binascii.Error):
+        return content
+    return content
