@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import pairwise
 from typing import Any
 
 from cryptography import x509
@@ -28,7 +29,7 @@ from confide.attest.platforms.nvidia.chain import (
 from confide.attest.platforms.nvidia.device import SWITCH
 from confide.attest.platforms.nvidia.golden import GoldenSet
 from confide.attest.platforms.nvidia.ocsp import check_answer, read_answers
-from confide.attest.platforms.nvidia.requirements import GoldenMeasurements
+from confide.attest.platforms.nvidia.requirements import GoldenMeasurements, distinct_devices
 from confide.attest.platforms.nvidia.rim import (
     Rim,
     check_fits,
@@ -51,7 +52,6 @@ _VBIOS = 6
 _KIND = ChainKind("nv", (DEVICE_ROOT,))
 _HEX = re.compile(rb"[0-9a-fA-F\s]+")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_\-=\s]+")
-_ARCHITECTURES = {"HOPPER": "HOPPER", "BLACKWELL": "BLACKWELL", "LS10": "LS10"}
 
 
 def run(case: CaseFiles) -> Mapping[str, Any]:
@@ -59,12 +59,14 @@ def run(case: CaseFiles) -> Mapping[str, Any]:
     source = _stapled(case)
     if "evidence_json" in case.files:
         devices = [_device(entry, case, source) for entry in _entries(case.one("evidence_json"))]
+        for objection in distinct_devices([{"device": one["serial"]} for one in devices]):
+            raise objection
         return {"devices": devices}
     raw = _report(case.one("report"))
     facts, claims = _verify(raw, _chain(case.one("chain")), source, case.at)
     expected = case.case.get("nonce")
     if expected is not None:
-        _check_nonce(raw, expected)
+        _check_nonce(raw, str(expected).encode())
     golden = _golden(case, claims)
     if golden is not None:
         facts["golden"] = len(golden.measurements)
@@ -87,7 +89,7 @@ def _asked(answer: bytes, chains: Sequence[tuple[x509.Certificate, ...]], at: da
     if not responses:
         raise EndorsementError("no OCSP answer", code="nv.ocsp_signature")
     for chain in chains:
-        for certificate, issuer in zip(chain, chain[1:], strict=False):
+        for certificate, issuer in pairwise(chain):
             found = check_answer(responses[0], certificate, issuer, at=at)
             if found is None:
                 continue
@@ -155,8 +157,8 @@ def _device(
     raw = _report(_text(entry, "evidence"))
     facts, claims = _verify(raw, _chain(_text(entry, "certificate")), source, case.at)
     if "nonce" in entry:
-        _check_nonce(raw, entry["nonce"])
-    if "arch" in entry and _ARCHITECTURES.get(entry["arch"]) != claims["arch"]:
+        _check_nonce(raw, _text(entry, "nonce"))
+    if "arch" in entry and str(entry["arch"]).upper() != claims["arch"]:
         raise EndorsementError(
             f"the evidence says {entry['arch']}, the device is {claims['arch']}", code="nv.arch"
         )
@@ -169,14 +171,20 @@ def _device(
 
 
 def _entries(raw: bytes) -> list[Mapping[str, Any]]:
-    document = json.loads(raw)
-    if isinstance(document, dict):
-        for member in ("evidences", "evidence_list", "devices"):
-            if member in document:
-                document = document[member]
-                break
-    listed = document if isinstance(document, list) else [document]
-    return [entry for entry in listed if isinstance(entry, dict)]
+    """Find the devices, in a list, below members, or as NVIDIA's conceptual message wrapper."""
+    found: list[Mapping[str, Any]] = []
+    open_values = [json.loads(raw)]
+    while open_values:
+        value = open_values.pop(0)
+        if isinstance(value, dict) and {"evidence", "certificate"} <= value.keys():
+            found.append(value)
+        elif isinstance(value, dict):
+            open_values += value.values()
+        elif isinstance(value, list):
+            open_values += value
+    if not found:
+        raise Mismatch("the evidence lists no device")
+    return found
 
 
 def _golden(case: CaseFiles, claims: Mapping[str, Any]) -> GoldenSet | None:
@@ -206,13 +214,15 @@ def _rim(case: CaseFiles, role: str) -> Rim:
     return import_rim(case.one(role), case.time("rims_at"))
 
 
-def _check_nonce(raw: bytes, expected: str) -> None:
-    if Report.parse(raw).nonce.hex() != expected.lower().removeprefix("0x"):
+def _check_nonce(raw: bytes, expected: bytes) -> None:
+    if Report.parse(raw).nonce != _binary(expected.removeprefix(b"0x")):
         raise BindingError("the device answered another nonce", code="nv.nonce_mismatch")
 
 
 def _text(entry: Mapping[str, Any], name: str) -> bytes:
-    return str(entry[name]).encode()
+    """Return a member; the wrapper holds pairs of media type and content."""
+    value = entry[name]
+    return str(value[1] if isinstance(value, list) else value).encode()
 
 
 def _chain(content: bytes) -> bytes:

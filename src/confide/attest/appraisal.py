@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -59,12 +60,12 @@ def appraise(sheet: FactorSheet, policy: AppraisalPolicy, claims: Claims, at: da
     found = policy.objections(claims, at)
     own = sheet.of_claims()
     for objection in found:
-        topic = objection.claim.partition(".")[0]
-        common = _FACTOR_OF_CLAIM.get(topic, "other claims")
+        common = _FACTOR_OF_CLAIM.get(objection.claim.partition(".")[0], "other claims")
+        fine = _fine_factor(objection.claim, own)
         # A fine factor of the platform fails together with the common one that it refines.
-        if topic in own:
-            sheet.mark_failed(own[topic], str(objection))
-        if topic not in own or common != "other claims":
+        if fine is not None:
+            sheet.mark_failed(fine, str(objection))
+        if fine is None or common != "other claims":
             sheet.mark_failed(common, str(objection))
     for name in own.values():
         sheet.passed(name, "accepted by the policy")
@@ -91,3 +92,14 @@ def appraise(sheet: FactorSheet, policy: AppraisalPolicy, claims: Claims, at: da
             hint=None if len(found) == 1 else f"{len(found) - 1} more; see confide verify",
             findings=tuple(found),
         )
+
+
+def _fine_factor(claim: str, own: Mapping[str, str]) -> str | None:
+    """Return the factor of a platform that an objection to `claim` fails, or None.
+
+    Claims have parts ("gpus.0.mode"); a factor may be about a whole claim or about one part
+    of it, whichever element of a list it is ("gpus.mode").
+    """
+    parts = [part for part in claim.split(".") if not part.isdecimal()]
+    names = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((own[name] for name in names if name in own), None)

@@ -46,6 +46,7 @@ from confide.attest.claims import (
 from confide.attest.endorsements import EndorsementSource, EverySource, StapledEndorsements
 from confide.attest.evidence import CpuReport, Evidence, EvidenceKind
 from confide.attest.factors import FACTORS, Factor, FactorSheet, Owner
+from confide.attest.gpu_statement import read_gpu_statement
 from confide.attest.platform import (
     BUILT_IN,
     Authenticated,
@@ -209,7 +210,7 @@ def _steps(
     with sheet.step("fresh and bound", "nonce, key document, manifest and GPUs are in the report"):
         _check_report_data(evidence, exchange, genuine)
     # 5. Appraise the claims under the policy: acceptable.
-    claims = _claims(cpu, exchange, genuine, gpus)
+    claims = _claims(sheet, cpu, exchange, genuine, gpus)
     if policy is None:
         raise AppraisalError("policy", expected="a policy", actual="missing", code="policy.missing")
     appraise(sheet, policy, claims, exchange.at)
@@ -292,19 +293,28 @@ def _check_report_data(evidence: Evidence, exchange: _Exchange, genuine: Authent
 
 
 def _claims(
+    sheet: FactorSheet,
     cpu: CpuReport,
     exchange: _Exchange,
     genuine: Authenticated,
     gpus: tuple[Authenticated, ...],
 ) -> Claims:
-    """Join what the processor said with what step 4 proved; the latter cannot be replaced."""
+    """Join what the processor said with what step 4 proved; the latter cannot be replaced.
+
+    What the enclave states about its GPUs is in the manifest, which step 4 bound to the
+    measured code that wrote it; the GPUs themselves cannot say it (see `gpu_statement`).
+    """
+    stated: Mapping[str, object] = {}
+    if gpus:
+        with sheet.step("gpu binding", f"{len(gpus)} genuine, nonce as expected"):
+            stated = read_gpu_statement(exchange.manifest)
     return Claims(
         {
             **genuine.claims,
             PLATFORM: cpu.type,
             DOCUMENT: exchange.document_sha256,
             MANIFEST: exchange.manifest_sha256,
-            GPUS: tuple(gpu.claims for gpu in gpus),
+            GPUS: tuple({**gpu.claims, **stated} for gpu in gpus),
         }
     )
 

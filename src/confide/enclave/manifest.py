@@ -8,6 +8,12 @@ directory serves it beside the key document.
                 "class":"small","name":"demo-tiny"}],
      "release":"confide 0.1.0","settings_sha256":"...","v":1}
 
+With GPUs there is one more member, what the driver said of their state when the enclave
+started (spec/protocol.md section 6); without GPUs it is absent:
+
+    "gpus":{"confidential":true,"count":1,"developer_tools":false,
+            "environment":"production","mode":"SPT"}
+
 The encoding is canonical (sorted keys, no spaces, ASCII), so anyone can rebuild the bytes
 from the release, the weights and the settings file.
 
@@ -19,12 +25,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from confide.errors import ConfigError
 
-__all__ = ["Manifest", "MeasuredBackend", "MeasuredModel", "weights_digest"]
+__all__ = ["GpuState", "Manifest", "MeasuredBackend", "MeasuredModel", "weights_digest"]
 
 _READ = 1024 * 1024
 
@@ -55,6 +61,25 @@ class MeasuredModel:
 
 
 @dataclass(frozen=True)
+class GpuState:
+    """What the driver told this enclave about its GPUs; their own reports do not say it.
+
+    Attributes:
+        confidential: Confidential mode is on.
+        developer_tools: Developer tools are on, which let the host look inside.
+        environment: "production" or "simulation".
+        count: GPUs, not counting NVSwitches; at least one.
+        mode: "SPT", "MPT" or "PPCIE".
+    """
+
+    confidential: bool
+    developer_tools: bool
+    environment: str
+    count: int
+    mode: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """Release, models and settings of one enclave.
 
@@ -62,24 +87,25 @@ class Manifest:
         release: Distribution and version, such as "confide 0.1.0".
         models: What is offered.
         settings_sha256: SHA-256 of the settings file, 32 bytes.
+        gpus: What the driver said, or None if there is no GPU.
     """
 
     release: str
     models: Sequence[MeasuredModel]
     settings_sha256: bytes
+    gpus: GpuState | None = None
 
     def encode(self) -> bytes:
         """Return the canonical JSON bytes."""
-        return json.dumps(
-            {
-                "v": 1,
-                "release": self.release,
-                "models": [_model(m) for m in sorted(self.models, key=lambda m: m.name)],
-                "settings_sha256": self.settings_sha256.hex(),
-            },
-            sort_keys=True,
-            separators=(",", ":"),
-        ).encode("ascii")
+        members: dict[str, object] = {
+            "v": 1,
+            "release": self.release,
+            "models": [_model(m) for m in sorted(self.models, key=lambda m: m.name)],
+            "settings_sha256": self.settings_sha256.hex(),
+        }
+        if self.gpus is not None:
+            members["gpus"] = asdict(self.gpus)
+        return json.dumps(members, sort_keys=True, separators=(",", ":")).encode("ascii")
 
     @property
     def sha256(self) -> bytes:

@@ -3,7 +3,7 @@
 Two sources are joined here. The device's report says what it is and what it measures. That
 confidential mode is on and developer tools are off it does *not* say; the enclave read
 that from the driver and states it in its manifest, which report_data binds to the
-measured code that made the statement (spec/protocol.md section 3).
+measured code that made the statement (spec/protocol.md section 6).
 
 Claims of all devices are under "gpus", one mapping each.
 """
@@ -31,6 +31,7 @@ __all__ = [
     "IfAnyDevice",
     "Modes",
     "NotRevoked",
+    "distinct_devices",
 ]
 
 _ASK: Final = "ask the operator of the enclave; send the output of: confide verify URL --json"
@@ -146,7 +147,12 @@ class DeviceCount(_Leaf):
                     code="nv.count",
                 )
             )  # fmt: skip
-        return found + _stated_count(devices, self.gpus) + _distinct(devices) + self._wired(devices)
+        return (
+            found
+            + _stated_count(devices, self.gpus)
+            + distinct_devices(devices)
+            + self._wired(devices)
+        )
 
     def _wired(self, devices: Sequence[Device]) -> list[AppraisalError]:
         if not self.switches:
@@ -177,7 +183,8 @@ def _stated_count(devices: Sequence[Device], wanted: int) -> list[AppraisalError
     ]
 
 
-def _distinct(devices: Sequence[Device]) -> list[AppraisalError]:
+def distinct_devices(devices: Sequence[Device]) -> list[AppraisalError]:
+    """Object unless every device has a serial number, and no two the same."""
     serials = [device.get("device", MISSING) for device in devices]
     known = {serial for serial in serials if serial != MISSING}
     if len(known) == len(serials):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from typing import Final
 
 from cryptography import x509
@@ -69,7 +70,7 @@ def check_revocation(
     methods: list[str] = []
     ends: list[datetime] = []
     problems: list[str] = []
-    for certificate, issuer in zip(chain[1:-1], chain[2:], strict=True):
+    for certificate, issuer in pairwise(chain[1:]):
         inquiry = _Inquiry(certificate, issuer, source, at)
         method, end = inquiry.ask()
         methods.append(method)
