@@ -136,7 +136,7 @@ def test_a_whole_machine_is_accepted_and_every_demand_shows_as_a_factor(machine)
     assert outcomes["gpu binding"] is outcomes["gpu accepted"] is Outcome.PASS
     device = found.result.claims["gpus"][0]
     assert (device["confidential"], device["stated_mode"]) == (True, "SPT")
-    assert found.result.to_json()["submods"][CPU]["claims"]["gpus"][0]["pdis"] == []
+    assert found.result.to_json()["submods"]["gpu-0"]["claims"]["pdis"] == []
 
 
 def test_the_same_gpu_twice_is_one_gpu():

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.attest.snp.mint import NOW, TURIN_WORLD, World
 
+from confide.attest.der import DerReader, Malformed
 from confide.attest.platforms.snp.certificate_table import (
     ASK,
     VCEK,
@@ -16,7 +17,6 @@ from confide.attest.platforms.snp.certificate_table import (
 )
 from confide.attest.platforms.snp.certificates import AmdCertificate, der_blocks
 from confide.attest.platforms.snp.chain import authenticate_report
-from confide.attest.der import DerReader, Malformed
 from confide.attest.platforms.snp.report import SnpReport
 from confide.errors import AttestationError, EvidenceError
 
