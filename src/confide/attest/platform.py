@@ -130,6 +130,7 @@ class BuiltIn(Mapping[str, EvidenceVerifier]):
 
 BUILT_IN: Final[Mapping[str, EvidenceVerifier]] = BuiltIn(
     {
+        "nvidia-spdm": "confide.attest.platforms.nvidia.verify:NvidiaVerifier",
         "sev-snp": "confide.attest.platforms.snp.verifier:SnpVerifier",
         "tdx": "confide.attest.platforms.tdx.verifier:TdxVerifier",
     }
