@@ -60,7 +60,8 @@ def appraise(sheet: FactorSheet, policy: AppraisalPolicy, claims: Claims, at: da
     found = policy.objections(claims, at)
     own = sheet.of_claims()
     for objection in found:
-        sheet.mark_failed(_factor_of(objection.claim, own), str(objection))
+        for name in _factors_of(objection.claim, own):
+            sheet.mark_failed(name, str(objection))
     for name in own.values():
         sheet.passed(name, "accepted by the policy")
     decided = policy.requirement.decides()
@@ -88,13 +89,16 @@ def appraise(sheet: FactorSheet, policy: AppraisalPolicy, claims: Claims, at: da
         )
 
 
-def _factor_of(claim: str, own: Mapping[str, str]) -> str:
-    """Return the factor that an objection to `claim` fails.
+def _factors_of(claim: str, own: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the factors that an objection to `claim` fails.
 
-    Claims have parts ("gpus.0.mode"); a factor may be about a whole claim or about one part
-    of it, whichever element of a list it is ("gpus.mode").
+    Claims have parts ("gpus.0.mode"); a policy's factor may be about a whole claim or about
+    one part of it, whichever element of a list it is ("gpus.mode"). The finest one fails
+    together with the common factor that it refines.
     """
     parts = [part for part in claim.split(".") if not part.isdecimal()]
     names = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
-    found = (own.get(name) for name in names)
-    return next(filter(None, found), None) or _FACTOR_OF_CLAIM.get(parts[0], "other claims")
+    fine = next((own[name] for name in names if name in own), None)
+    common = _FACTOR_OF_CLAIM.get(parts[0])
+    found = tuple(name for name in (fine, common) if name is not None)
+    return found or ("other claims",)

@@ -63,7 +63,7 @@ from confide.errors import (
 )
 from confide.wire.key_document import KeyDocument
 
-__all__ = ["Explanation", "Verifier", "explain"]
+__all__ = ["Explanation", "Verifier", "explain", "genuine_claims"]
 
 
 class Explanation(NamedTuple):
@@ -184,6 +184,26 @@ def _examine(
     return Explanation(result.factors, None, result)
 
 
+def genuine_claims(
+    raw_evidence: bytes,
+    *,
+    document: bytes,
+    manifest: bytes,
+    nonce: bytes,
+    at: datetime,
+    platforms: Mapping[str, EvidenceVerifier] = BUILT_IN,
+) -> Claims:
+    """Do steps 1 to 4: what a genuine enclave says of itself. Nothing is accepted by this.
+
+    For writing a policy from what was seen. A client that sends something uses `Verifier`.
+
+    Raises:
+        AttestationError: Malformed, not genuine, or about another key, nonce or manifest.
+    """
+    exchange = _Exchange(raw_evidence, document, manifest, nonce, at)
+    return _authenticate(FactorSheet(FACTORS), exchange, None, with_built_ins(platforms), ())[1]
+
+
 def _steps(
     sheet: FactorSheet,
     exchange: _Exchange,
@@ -191,6 +211,22 @@ def _steps(
     platforms: Mapping[str, EvidenceVerifier],
     sources: tuple[EndorsementSource, ...],
 ) -> AttestationResult:
+    document, claims, genuine = _authenticate(sheet, exchange, policy, platforms, sources)
+    # 5. Appraise the claims under the policy: acceptable.
+    if policy is None:
+        raise AppraisalError("policy", expected="a policy", actual="missing", code="policy.missing")
+    appraise(sheet, policy, claims, exchange.at)
+    # 6. Issue a result.
+    return _issue(sheet, exchange, document, policy, claims, genuine)
+
+
+def _authenticate(
+    sheet: FactorSheet,
+    exchange: _Exchange,
+    policy: AppraisalPolicy | None,
+    platforms: Mapping[str, EvidenceVerifier],
+    sources: tuple[EndorsementSource, ...],
+) -> tuple[KeyDocument, Claims, tuple[Authenticated, ...]]:
     # 1. Parse the evidence.
     evidence, document, cpu = _parse(sheet, exchange, platforms)
     # 2. Obtain endorsements.
@@ -209,13 +245,8 @@ def _steps(
     # 4. Compare the report data: fresh and bound.
     with sheet.step("fresh and bound", "nonce, key document, manifest and GPUs are in the report"):
         _check_report_data(evidence, exchange, genuine)
-    # 5. Appraise the claims under the policy: acceptable.
     claims = _claims(sheet, cpu, exchange, genuine, gpus)
-    if policy is None:
-        raise AppraisalError("policy", expected="a policy", actual="missing", code="policy.missing")
-    appraise(sheet, policy, claims, exchange.at)
-    # 6. Issue a result.
-    return _issue(sheet, exchange, document, policy, claims, (genuine, *gpus))
+    return document, claims, (genuine, *gpus)
 
 
 def _parse(

@@ -44,9 +44,16 @@ COMMANDS = {
     "enclave": Entry("enclave", "Serve the enclave, the room that opens requests.", "enclave"),
     "gateway": Entry("gateway", "Serve the blind gateway; migrate its database.", "gateway"),
     "keys": Entry("keys", "Create, rotate, back up and restore the keys kept at home."),
+    "measure": Entry(
+        "measure",
+        "Predict the SEV-SNP launch digests of an image, one for each machine shape.",
+        "measure",
+    ),
+    "policy": Entry("policy", "Write, check and compare appraisal policies."),
     "proxy": Entry(
         "proxy", "Run the local proxy that speaks OpenAI's and Anthropic's API.", "proxy"
     ),
+    "release": Entry("release", "Sign releases, and check them against the keys you trust."),
     "up": Entry(
         "up", "Start proxy, gateway and enclave on this machine and serve until Ctrl-C.", "local"
     ),
