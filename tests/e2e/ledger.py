@@ -59,6 +59,17 @@ def read(stack) -> Ledger:
     )
 
 
+def statements(stack) -> list[dict]:
+    """What the enclaves signed, in the order in which it came."""
+    path = stack.home.gateway / "gateway.db"
+    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        rows = database.execute("SELECT statement FROM usage_statements ORDER BY rowid")
+        return [json.loads(statement) for (statement,) in rows]
+    finally:
+        database.close()
+
+
 def check_chains(statements, chains) -> list[dict]:
     parsed = []
     expected: dict[str, tuple[int, str]] = {}
