@@ -95,3 +95,11 @@ def wait_for(stack, *, requests: dict[str, int], statements: dict[str, int]) -> 
             return
         assert time.monotonic() < deadline, found
         time.sleep(0.05)
+
+
+def wait_until(holds) -> None:
+    """Wait until the ledger is as wished."""
+    deadline = time.monotonic() + 15
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
