@@ -54,7 +54,9 @@ def served(engine, tmp_path_factory):
             {"base_url": engine.url},
             {**audio, "backend_model": "whisper-large-v3-with-a-longer-name"},
         ),
-        BackendChoice("openai_http", ("embedder",), {"base_url": engine.url}, {"type": "embedding"}),
+        BackendChoice(
+            "openai_http", ("embedder",), {"base_url": engine.url}, {"type": "embedding"}
+        ),
         BackendChoice("echo", ("deaf",), {}, audio),
         ECHO,
     )
@@ -175,7 +177,9 @@ def test_the_ledger_says_audio(served, engine):
         (form(("model", "whisper"), ("file", b"x", "a.wav"), ("stream", "yes")), None, "stream"),
     ],
 )
-def test_a_form_that_lacks_something_is_a_400_that_names_it(served, engine, body, content_type, param):
+def test_a_form_that_lacks_something_is_a_400_that_names_it(
+    served, engine, body, content_type, param
+):
     before = len(engine.seen)
     answer = post(served, body, *([content_type] if content_type else []))
     error = answer.json()["error"]
