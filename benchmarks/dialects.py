@@ -156,7 +156,11 @@ def run(*, quick: bool = False) -> Report:
                 found = paired(
                     report.rounds,
                     {
-                        road: (lambda ask=ask: milliseconds(ask, stream=stream, count=count))
+                        road: (
+                            lambda ask=ask, stream=stream: milliseconds(
+                                ask, stream=stream, count=count
+                            )
+                        )
                         for road, ask in asks.items()
                     },
                 )

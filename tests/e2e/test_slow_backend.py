@@ -102,7 +102,7 @@ def opened(gate, after_s):
 def test_a_token_reaches_the_client_within_the_padding_tick(served, engine, dialect, number):
     delays = []
     for _ in range(ROUNDS):
-        plan = engine.scripts[PATH] = script(number)
+        plan = engine.scripts[PATH] = script(number, number + 1)
         timer = opened(plan.hold[number], 0.15)
         with Asked(served, dialect) as asked:
             for wanted in range(number + 1):
