@@ -148,9 +148,25 @@ def _parts(raw: bytes, boundary: bytes) -> list[_Part]:
         parser.finalize()
     except FormParserError:
         raise _malformed("it cannot be parsed") from None
-    if not reader.ended:
-        raise _malformed("its last boundary is missing")
+    _check_ends(raw, b"\r\n" + delimiter, reader)
     return reader.parts
+
+
+def _check_ends(raw: bytes, delimiter: bytes, reader: _Reader) -> None:
+    """Compare what was read with where delimiters lie: as many as parts, each at a part's end.
+
+    So there is nothing after the end, and nothing inside a part that looks like a delimiter.
+    """
+    position = 0
+    for part in reader.parts:
+        position = raw.find(delimiter, position)
+        if part.end == 0:
+            part.start = part.end = position  # empty, and the parser reports no data
+        if part.end != position:
+            raise _malformed("a part does not end at a boundary")
+        position += len(delimiter)
+    if not reader.ended or raw.find(delimiter, position) >= 0:
+        raise _malformed("something follows its last boundary")
 
 
 class _Reader:
