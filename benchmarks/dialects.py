@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from anthropic import Anthropic, AsyncAnthropic
@@ -144,60 +145,64 @@ def cpu_per_chunk(dialect: str, url: str, proxy_pid: int | None) -> tuple[float,
     return (client + proxy) / chunks * 1e6, proxy / chunks * 1e6
 
 
+def latency(
+    report: Report, urls: dict[str, str], *, label: str, stream: bool, count: int, target: float
+) -> None:
+    """All four roads alternately within each round, so that all see the same machine."""
+    asks = {
+        (dialect, road): asker(dialect, url) for dialect in DIALECTS for road, url in urls.items()
+    }
+    for ask in asks.values():
+        milliseconds(ask, stream=False, count=20)  # warm up, and verify
+    found = paired(
+        report.rounds,
+        {
+            f"{dialect} {road}": partial(milliseconds, ask, stream=stream, count=count)
+            for (dialect, road), ask in asks.items()
+        },
+    )
+    for dialect in DIALECTS:
+        direct, proxy = f"{dialect} direct", f"{dialect} proxy"
+        added = median(a - b for a, b in zip(found[proxy], found[direct], strict=True))
+        report.add(f"{dialect}: {label}, direct", median(found[direct]), "ms")
+        report.add(f"{dialect}: {label}, added by the proxy", added, "ms", target=target)
+        report.add(f"{dialect}: {label}, proxy over direct", ratio(found, proxy, direct), "x")
+
+
+def cpu(report: Report, urls: dict[str, str], proxy_pid: int) -> None:
+    alone: dict[str, list[float]] = {dialect: [] for dialect in DIALECTS}
+
+    def measure(dialect: str, road: str) -> float:
+        pid = proxy_pid if road == "proxy" else None
+        both, proxy = cpu_per_chunk(dialect, urls[road], pid)
+        if pid is not None:
+            alone[dialect].append(proxy)
+        return both
+
+    found = paired(
+        report.rounds,
+        {
+            f"{dialect} {road}": partial(measure, dialect, road)
+            for dialect in DIALECTS
+            for road in urls
+        },
+    )
+    for dialect in DIALECTS:
+        direct, proxy = f"{dialect} direct", f"{dialect} proxy"
+        name = f"{dialect}: CPU per chunk"
+        report.add(f"{name}, direct", median(found[direct]), "us")
+        report.add(f"{name}, client and proxy", median(found[proxy]), "us")
+        report.add(f"{name}, the proxy alone", median(alone[dialect]), "us")
+        report.add(f"{name}, proxy over direct", ratio(found, proxy, direct), "x")
+
+
 def run(*, quick: bool = False) -> Report:
-    report = Report("dialects", "python -m benchmarks dialects", rounds=2 if quick else 7)
-    count = 20 if quick else 50
+    report = Report("dialects", "python -m benchmarks dialects", rounds=2 if quick else 9)
+    count = 20 if quick else 40
     with roads() as (urls, proxy_pid):
-        for dialect in DIALECTS:
-            asks = {road: asker(dialect, url) for road, url in urls.items()}
-            for ask in asks.values():
-                milliseconds(ask, stream=False, count=20)  # warm up, and verify
-            for label, stream in (("whole answer, 1 KB", False), ("first token", True)):
-                found = paired(
-                    report.rounds,
-                    {
-                        road: (
-                            lambda ask=ask, stream=stream: milliseconds(
-                                ask, stream=stream, count=count
-                            )
-                        )
-                        for road, ask in asks.items()
-                    },
-                )
-                pairs = zip(found["proxy"], found["direct"], strict=True)
-                added = median(a - b for a, b in pairs)
-                report.add(f"{dialect}: {label}, direct", median(found["direct"]), "ms")
-                report.add(
-                    f"{dialect}: {label}, added by the proxy",
-                    added,
-                    "ms",
-                    target=5.0 if stream else 3.0,
-                )
-                report.add(
-                    f"{dialect}: {label}, proxy over direct", ratio(found, "proxy", "direct"), "x"
-                )
-            alone: list[float] = []
-
-            def sealed(dialect: str = dialect, alone: list[float] = alone) -> float:
-                both, proxy = cpu_per_chunk(dialect, urls["proxy"], proxy_pid)
-                alone.append(proxy)
-                return both
-
-            cpu = paired(
-                report.rounds,
-                {
-                    "direct": lambda dialect=dialect: cpu_per_chunk(dialect, urls["direct"], None)[
-                        0
-                    ],
-                    "proxy": sealed,
-                },
-            )
-            report.add(f"{dialect}: CPU per chunk, direct", median(cpu["direct"]), "us")
-            report.add(f"{dialect}: CPU per chunk, client and proxy", median(cpu["proxy"]), "us")
-            report.add(f"{dialect}: CPU per chunk, the proxy alone", median(alone), "us")
-            report.add(
-                f"{dialect}: CPU per chunk, proxy over direct", ratio(cpu, "proxy", "direct"), "x"
-            )
+        latency(report, urls, label="whole answer, 1 KB", stream=False, count=count, target=3.0)
+        latency(report, urls, label="first token", stream=True, count=count, target=5.0)
+        cpu(report, urls, proxy_pid)
     report.notes.append("padding profile bucket with tick 0: the tick's delay is excluded")
     report.notes.append(
         f"CPU of the user's machine over {STREAMS} streams of {TOKENS} chunks every 10 ms at "

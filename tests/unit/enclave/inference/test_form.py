@@ -14,6 +14,7 @@ from confide.enclave.inference.requests import prepare_request
 from confide.errors import InvalidRequest
 
 TYPE = "multipart/form-data; boundary=b"
+LONG_HEADER = b"Content-Type: " + b"x" * (MAX_HEADER + 1)
 NAMES = st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1, max_size=12)
 
 
@@ -112,7 +113,7 @@ def test_no_bytes_do_more_than_be_refused(noise):
         pytest.param(form(MODEL) + form(MODEL), id="two forms"),
         pytest.param(form(MODEL)[:-4], id="no end"),
         pytest.param(form(*(field(b"f%d" % n, b"") for n in range(MAX_PARTS + 1))), id="parts"),
-XX
+        pytest.param(form(part(b'form-data; name="a"', b"", LONG_HEADER)), id="a long header"),
     ],
 )  # fmt: skip
 def test_a_form_that_two_parsers_may_read_differently_is_refused(body):
