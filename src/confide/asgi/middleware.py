@@ -101,16 +101,17 @@ class ConfideMiddleware:
             await send({"type": "lifespan.startup.failed", "message": f"confide: {error}{hint}"})
             return
         inner = _Inner(first, receive, send, self._close)
+        failure: Exception | None = None
         try:
             await self._app(scope, inner.receive, inner.send)
-        except Exception:
-            if inner.answered:
-                raise
-        finally:
-            if inner.answered:
-                await self._close()
+        except Exception as error:  # noqa: BLE001 - raised again unless nothing was answered
+            failure = error
         if not inner.answered:
-            await inner.stand_in()
+            await inner.stand_in()  # as servers do when an application has no life cycle
+            return
+        await self._close()
+        if failure is not None:
+            raise failure
 
     async def _close(self) -> None:
         client, self._client = self._client, None

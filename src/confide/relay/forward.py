@@ -12,6 +12,7 @@ directions, no redirect, no cookie, no second try.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any, Final
@@ -31,6 +32,7 @@ _PASSED: Final = frozenset(
 )
 _OWN: Final = ((b"x-content-type-options", b"nosniff"),)
 _SEALED: Final = b"/v1/sealed"
+_PATH: Final = re.compile(r"(?:/[A-Za-z0-9._~%-]+)*")
 _LOOK_UP_S: Final = 35.0  # the gateway gives an enclave 30 s to answer a challenge
 _MAX_LOOK_UP: Final = 4 * 1024 * 1024  # what a client reads at most
 _MAX_STREAMS: Final = 4096
@@ -122,12 +124,14 @@ def _split(gateway: str) -> tuple[str, bytes]:
     try:
         path = urlsplit(gateway).path.rstrip("/")
         base = gateway.rstrip("/").removesuffix(path) if path else gateway
-        return enclave_url(base), path.encode("ascii")
+        if _PATH.fullmatch(path):
+            return enclave_url(base), path.encode("ascii")
     except (ConfigError, ValueError):
-        raise ConfigError(
-            "the gateway's URL must look like https://gateway.example.org",
-            hint="a credential goes into api_key, not into the URL",
-        ) from None
+        pass
+    raise ConfigError(
+        "the gateway's URL must look like https://gateway.example.org",
+        hint="a credential goes into api_key, not into the URL",
+    )
 
 
 def _checked(send: Send) -> Send:
