@@ -38,11 +38,13 @@ class Served:
 
 
 @contextmanager
-def served(folder: Path, source: str, **environment: str) -> Iterator[Served]:
+def served(
+    folder: Path, source: str, *, port: int | None = None, **environment: str
+) -> Iterator[Served]:
     """Run a program's `app` under uvicorn until the block ends."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "program.py").write_text(source)
-    port, log = free_port(), folder / "server.log"
+    port, log = port or free_port(), folder / "server.log"
     command = [sys.executable, "-m", "uvicorn", "program:app", "--port", str(port),
                "--lifespan", "on", "--log-level", "debug"]  # fmt: skip
     with log.open("wb") as output:

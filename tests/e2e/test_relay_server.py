@@ -6,6 +6,8 @@ The page's program runs under uvicorn in a process of its own, in front of a run
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 
 import httpx2
@@ -14,11 +16,13 @@ from openai import APIConnectionError, OpenAI
 from tests.attacks.tampering_relay import TamperingRelay
 from tests.e2e.wire_tap import WireTap
 from tests.pages import post, program, served
+from tests.stacks import ECHO
 
 from confide import EncryptedTransport
 from confide.errors import AttestationError, ConfideError, SealingError
 from confide.local import Canary, simulated_verifier
 from confide.local.canary import process_memory
+from confide.local.readiness import free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -134,6 +138,33 @@ def test_closing_a_stream_ends_it_at_the_gateway(stack, server):
         while stack.home.log("gateway").read_text().count(row) == before:
             assert time.monotonic() < deadline, "the gateway did not notice"
             time.sleep(0.05)  # between two polls
+
+
+def test_the_local_proxy_works_with_the_relay_as_its_gateway(start_stack, tmp_path):
+    port = free_port()
+    stack = start_stack(ECHO, proxy={"gateway_url": f"http://127.0.0.1:{port}/confide"})
+    # The stack's proxy has one key; here it is the user's credential at the relay.
+    source = program(PAGE, "relay_server.py").replace(TOKEN, stack.api_key)
+    environment = {"GATEWAY_URL": stack.gateway_url, "GATEWAY_KEY": stack.api_key}
+    with (
+        served(tmp_path / "relay", source, port=port, **environment) as server,
+        OpenAI(base_url=f"{stack.proxy_url}/v1", api_key="anything") as client,
+    ):
+        assert "one two" in ask(client, "one two").choices[0].message.content
+        assert "POST /confide/v1/sealed" in server.log.read_text()
+
+
+def test_the_enclave_can_be_verified_through_the_relay(server):
+    found = subprocess.run(
+        [sys.executable, "-m", "confide", "verify", f"{server.url}/confide"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    # The evidence came and was judged: production code refuses a simulated platform (3).
+    # 5 would mean that it could not be fetched.
+    assert found.returncode == 3, found.stdout + found.stderr
 
 
 # ---- a relay that is not honest --------------------------------------------------------------

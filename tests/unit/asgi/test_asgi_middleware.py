@@ -128,6 +128,52 @@ def test_the_client_is_closed_with_the_application(stack, connect):
     assert len(closed) == 1
 
 
+async def live(app, *, log):
+    """Run a life cycle without a server and note what the application says, in order."""
+    messages = [{"type": "lifespan.startup"}, {"type": "lifespan.shutdown"}]
+
+    async def receive():
+        return messages.pop(0)
+
+    async def send(message):
+        log.append(message["type"].removeprefix("lifespan."))
+
+    await app({"type": "lifespan", "state": {}}, receive, send)
+
+
+async def test_the_client_is_closed_before_the_server_may_stop_the_loop(stack, connect):
+    log = []
+
+    class Noted(AsyncClient):
+        async def aclose(self):
+            log.append("closed")
+            await super().aclose()
+
+    def make():
+        outer = {"transport": stack.transport, "clock": stack.clock}
+        return Noted(stack.url, verifier=stack.verifier, api_key="k", **outer)
+
+    await live(starlette(make), log=log)
+    assert log == ["startup.complete", "closed", "shutdown.complete"]
+
+
+async def test_an_error_after_the_answer_began_reaches_the_server(connect):
+    """What a server does with it, cut the connection, a silent return would leave to chance."""
+
+    async def begin_and_fail(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise errors.StreamTruncated(3)
+
+    sent = []
+
+    async def send(message):
+        sent.append(message["type"])
+
+    with pytest.raises(errors.StreamTruncated):
+        await ConfideMiddleware(begin_and_fail, connect=connect)({"type": "http"}, None, send)
+    assert sent == ["http.response.start"]
+
+
 def test_the_applications_own_life_cycle_still_runs(connect):
     happened = []
 

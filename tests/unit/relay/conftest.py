@@ -29,7 +29,9 @@ class GatewayDouble(EnclaveDouble):
         self.looked_up.append(request)
         keys = request.target.endswith("/keys")
         kind = self.kind or (DIRECTORY if keys else EVIDENCE)
-        await self.reply(request, self.status, b'{"of": "the gateway"}', kind=kind.encode())
+        # The media type comes with two headers that must not go on.
+        kind = kind.encode() + b"\r\nset-cookie: a=b\r\naccess-control-allow-origin: *"
+        await self.reply(request, self.status, b'{"of": "the gateway"}', kind=kind)
 
 
 def of_ada(scope):

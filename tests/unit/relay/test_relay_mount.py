@@ -195,7 +195,9 @@ async def test_public_documents_come_unchanged_and_without_a_credential(relay, g
     client = await relay.get(target, ("authorization", f"Bearer {TOKEN}"), ("cookie", "a=b"))
     assert await client.status() == 200
     assert await client.body() == b'{"of": "the gateway"}'
-    assert client.headers["x-content-type-options"] == "nosniff"
+    assert set(client.headers) - {"date", "server"} == {
+        "content-type", "content-length", "x-content-type-options",
+    }  # fmt: skip
     (request,) = gateway.looked_up
     assert request.target == target
     assert set(request.headers) == {"host", "content-length"}
