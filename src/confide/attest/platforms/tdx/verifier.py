@@ -144,7 +144,7 @@ class Genuine:
             "mr_config_id": report.mr_config_id,
             "mr_owner": report.mr_owner,
             "mr_owner_config": report.mr_owner_config,
-            "mr_service_td": _joined(report.mr_service_td, report.service_td_hashes),
+            "mr_service_td": report.service_td,
             "td_attributes": attributes,
             "xfam": int.from_bytes(report.xfam, "little"),
             "sept_ve_disable": bool(attributes & _SEPT_VE_DISABLE),
@@ -306,15 +306,9 @@ def _show(sheet: FactorSheet, error: AttestationError | None) -> None:
             slug in codes or (name == _COLLATERAL and not error.code.startswith("tdx."))
         )
         if error is not None and found_here:
-            sheet.failed(name, error)
+            sheet.mark_failed(name, str(error))
             return
         sheet.passed(name, "checked")
-
-
-def _joined(service_td: bytes, hashes: Sequence[bytes]) -> bytes:
-    """Return 48 zero bytes if no service TD is bound, whichever field would say so."""
-    bound = [one for one in (service_td, *hashes) if any(one)]
-    return bound[0] if bound else service_td
 
 
 def _shown(events: Sequence[LogEntry]) -> tuple[Mapping[str, object], ...]:
