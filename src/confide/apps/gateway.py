@@ -15,6 +15,7 @@ from confide.gateway.addresses import enclave_url
 from confide.gateway.admission import Admission
 from confide.gateway.app import GatewayApp, Parts
 from confide.gateway.callers import Callers
+from confide.gateway.collateral import CollateralRoute
 from confide.gateway.directory import DirectoryRoutes
 from confide.gateway.grants import GrantSigner
 from confide.gateway.instruments import Instruments
@@ -82,6 +83,12 @@ def build_gateway(
         Parts(
             sealed=sealed,
             directory=directory,
+            collateral=CollateralRoute(
+                settings.endorsements,
+                monotonic=time.monotonic,
+                per_minute=settings.evidence_per_minute,
+                total_per_minute=settings.evidence_total_per_minute,
+            ),
             admission=admission,
             callers=callers,
             registry=registry,

@@ -71,7 +71,10 @@ class GatewaySettings(BaseModel):
         16, gt=0, description="Answers of a key that may be in flight at once."
     )
     evidence_per_minute: int = Field(
-        30, gt=0, description="Evidence challenges per minute from one address."
+        30,
+        gt=0,
+        description="Evidence challenges per minute from one address, and as many"
+        " requests for endorsements.",
     )
     evidence_total_per_minute: int = Field(
         600, gt=0, description="Evidence challenges per minute from all addresses together."
