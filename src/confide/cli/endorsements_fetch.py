@@ -11,8 +11,8 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from confide.attest.collateral import EndorsementCache
-from confide.attest.endorsements import CollateralFact, Endorsement, EndorsementKey
+from confide.attest.collateral import EndorsementCache, Found
+from confide.attest.endorsements import Endorsement, EndorsementKey
 from confide.attest.evidence import Evidence
 from confide.attest.factors import Outcome
 from confide.attest.results import to_unix
@@ -34,7 +34,12 @@ __all__ = ["Keeper", "from_gateway", "from_saved", "parse_key"]
 
 _MAX_ROUNDS: Final = 8
 _NONCE_LENGTH: Final = 32
+_INTEL: Final = "tdx/collateral"
 _NVIDIA: Final = "nvidia-spdm"
+
+
+def _is_intel(key: object) -> bool:
+    return str(key).startswith(f"{_INTEL} ")
 
 
 def parse_key(text: str) -> EndorsementKey:
@@ -90,30 +95,16 @@ def from_saved(path: Path) -> tuple[Shown, ...]:
     return tuple(Shown(one, saved.nonce, saved.fetched_at) for one in saved.replicas)
 
 
-class _Wanted:
-    """An `EndorsementSource` that holds nothing and notes what it is asked for."""
+class _Wanted(Found):
+    """Finds what a cache holds and notes what is asked for; leaves the history alone."""
 
-    def __init__(self) -> None:
+    def __init__(self, cache: EndorsementCache) -> None:
+        super().__init__(cache)
         self.keys: dict[EndorsementKey, None] = {}
 
     def find(self, key: EndorsementKey) -> tuple[Endorsement, ...]:
         self.keys[key] = None
-        return ()
-
-    def saw(self, fact: CollateralFact) -> None:
-        """Remember nothing."""
-
-
-class _Held(_Wanted):
-    """Notes what is asked for, and finds what a cache holds; leaves its history alone."""
-
-    def __init__(self, cache: EndorsementCache) -> None:
-        super().__init__()
-        self._cache = cache
-
-    def find(self, key: EndorsementKey) -> tuple[Endorsement, ...]:
-        super().find(key)
-        return self._cache.find(key)
+        return super().find(key)
 
 
 class Keeper:
@@ -147,6 +138,18 @@ class Keeper:
         """Fetch by key alone."""
         for key in keys:
             self._keep(key, partial(fetch_key, self._http, key))
+        self._refresh_together()
+
+    def _refresh_together(self) -> None:
+        """Fetch Intel's data for every platform held, once it was fetched for one.
+
+        Parts of it are the same document for all; a newer one for one platform would make the
+        older one of another a rollback.
+        """
+        if any(row["outcome"] == "fetched" and _is_intel(row["key"]) for row in self.rows):
+            held = {line.key for line in self._cache.entries() if line.key.kind == _INTEL}
+            for key in sorted(held - self._done, key=str):
+                self._keep(key, partial(fetch_key, self._http, key), again=True)
 
     def due(self) -> None:
         """Fetch again what is past half of its life and can be asked for by its key."""
@@ -164,7 +167,7 @@ class Keeper:
     def _one(self, one: Shown) -> dict[str, object]:
         self._devices(one.found.evidence)
         for _ in range(_MAX_ROUNDS):
-            wanted = _Held(self._cache)
+            wanted = _Wanted(self._cache)
             explanation = explain(
                 one.found.evidence,
                 document=one.found.document,
@@ -197,12 +200,14 @@ class Keeper:
                 for key, question in chain_keys(gpu.chain).items():
                     self._keep(key, partial(fetch_answer, self._http, question))
 
-    def _keep(self, key: EndorsementKey, fetch: Callable[[], Answer]) -> None:
+    def _keep(
+        self, key: EndorsementKey, fetch: Callable[[], Answer], *, again: bool = False
+    ) -> None:
         if key in self._done:
             return
         self._done.add(key)
         held = [line for line in self._cache.entries() if line.key == key]
-        if held and not self._again and self._cache.intact(held[-1]):
+        if held and not (again or self._again) and self._cache.intact(held[-1]):
             line = held[-1]
             if not line.period.due(self._now):
                 self._row(key, "kept", line.size, line.period.until, line.source)

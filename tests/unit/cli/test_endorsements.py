@@ -280,3 +280,46 @@ def test_the_listing_says_what_is_held_due_ended_and_damaged(cache):
 def test_an_empty_directory_lists_nothing(home):
     assert run_json("list") == {"endorsements": [], "newest": []}
     assert not home.exists()
+
+
+def test_intels_data_is_fetched_together_because_parts_of_it_are_the_same_document(served, cache):
+    other = EndorsementKey("tdx/collateral", "90c06f000000/platform")
+    cache.add(Endorsement(other, b"older", "test"), at=0, period=Period(0, 2**40))
+    raw = (VECTORS / "tdx/pcs/2026-03/tcb_info_90c06f000000.json").read_bytes()
+    known = "/api.trustedservices.intel.com/tdx/certification/v4/tcb?fmspc="
+    served.answers[f"{known}90C06F000000"] = replace(
+        served.answers[f"{known}50806F000000"], body=raw
+    )
+    rows = fetch(served, "tdx/collateral:50806f000000/platform")["endorsements"]
+    assert [row["outcome"] for row in rows] == ["fetched", "fetched"]
+    assert len(cache.find(other)) == 2
+
+
+# ---- verify looks here -------------------------------------------------------------------------
+
+
+def verified(gateway, *words):
+    done = CliRunner().invoke(cli, ["verify", gateway.url, "--json", *words], standalone_mode=False)
+    (one,) = json.loads(done.stdout)["replicas"]
+    return {factor["name"]: factor["outcome"] for factor in one["factors"]}
+
+
+def test_verify_uses_what_was_fetched_and_what_the_gateway_hands_out(served, cache, gateway):
+    from confide.attest.collateral import encode_bundle
+    from confide.wire.media_types import COLLATERAL
+
+    milan(served)
+    del served.answers[f"{AMD}/vcek/v1/Milan/crl"]
+    gateway.evidence = lambda document, nonce: Page(milan_enclave(document, nonce))
+    assert verified(gateway)["hardware root"] == "FAIL"
+    fetch(served, "--for", gateway.url, code=5)
+    assert verified(gateway)["hardware root"] == "PASS"
+    held = [found for line in cache.entries() for found in cache.find(line.key)]
+    for path in (cache.folder / "objects").iterdir():
+        path.unlink()
+    assert verified(gateway)["hardware root"] == "FAIL"
+    answer = gateway.answer
+    gateway.answer = lambda target: (
+        Page(encode_bundle(held), COLLATERAL) if target.endswith("/collateral") else answer(target)
+    )
+    assert verified(gateway)["hardware root"] == "PASS"

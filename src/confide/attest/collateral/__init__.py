@@ -6,12 +6,13 @@ signature and dates each time. No network: what fetches is `confide.client.vendo
 
 from confide.attest.collateral.bundle import Bundle, encode_bundle, read_bundle, read_bundle_file
 from confide.attest.collateral.cache import CachedEndorsement, EndorsementCache, Period
-from confide.attest.collateral.history import History
+from confide.attest.collateral.history import Found, History
 
 __all__ = [
     "Bundle",
     "CachedEndorsement",
     "EndorsementCache",
+    "Found",
     "History",
     "Period",
     "encode_bundle",

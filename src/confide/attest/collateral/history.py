@@ -18,7 +18,12 @@ from pathlib import Path
 from typing import Final
 
 from confide.attest.collateral.files import locked, read_at_most, write_whole
-from confide.attest.endorsements import CollateralFact, Endorsement, EndorsementKey
+from confide.attest.endorsements import (
+    CollateralFact,
+    Endorsement,
+    EndorsementKey,
+    EndorsementSource,
+)
 from confide.attest.results import LATEST, to_unix
 from confide.attest.strict_json import (
     exact_members,
@@ -29,7 +34,7 @@ from confide.attest.strict_json import (
 )
 from confide.errors import AttestationError, ConfigError, EndorsementError
 
-__all__ = ["MAX_FACTS", "History"]
+__all__ = ["MAX_FACTS", "Found", "History"]
 
 MAX_FACTS: Final = 4096
 """Most issuers that are remembered. Each needs a checked signature, so a stranger adds none."""
@@ -104,6 +109,24 @@ class History:
         while len(self._facts) > MAX_FACTS:
             del self._facts[next(iter(self._facts))]
         return True
+
+
+class Found:
+    """Another source without its memory: for looking back, and for finding out what is needed.
+
+    Args:
+        source: Where to look.
+    """
+
+    def __init__(self, source: EndorsementSource) -> None:
+        self._source = source
+
+    def find(self, key: EndorsementKey) -> tuple[Endorsement, ...]:
+        """Return what the source holds."""
+        return self._source.find(key)
+
+    def saw(self, fact: CollateralFact) -> None:
+        """Remember nothing, and compare with nothing."""
 
 
 def _newest_number(fact: CollateralFact, before: CollateralFact | None) -> int | None:

@@ -6,7 +6,6 @@ be told the issuer's name and key, so a device's chain is needed, and not its se
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from itertools import pairwise
 from typing import Final
@@ -18,6 +17,7 @@ from cryptography.x509 import ocsp
 
 from confide.attest.collateral import Period
 from confide.attest.endorsements import EndorsementKey
+from confide.attest.platforms.nvidia.ocsp import CertificateId
 from confide.client.vendors.amd import list_period
 from confide.client.vendors.https import VendorHttp
 from confide.errors import ConfigError, TransportError
@@ -89,31 +89,17 @@ def _about(certificate: x509.Certificate, issuer: x509.Certificate) -> Iterator[
 
 
 def _ocsp(certificate: x509.Certificate, issuer: x509.Certificate) -> Question:
-    serial = certificate.serial_number
-    key_hash = hashlib.sha384(_key_bits(issuer)).digest()
+    about = CertificateId.of(certificate, issuer)
     request = (
         ocsp.OCSPRequestBuilder()
-        .add_certificate_by_hash(
-            hashlib.sha384(issuer.subject.public_bytes()).digest(),
-            key_hash,
-            serial,
-            hashes.SHA384(),
-        )
+        .add_certificate_by_hash(about.issuer_name, about.issuer_key, about.serial, hashes.SHA384())
         .build()
     )
-    text = serial.to_bytes(max(1, (serial.bit_length() + 7) // 8), "big").hex()
     return Question(
-        EndorsementKey("nvidia/ocsp", f"{key_hash.hex()}/{text}"),
+        EndorsementKey("nvidia/ocsp", str(about)),
         OCSP_HOST,
         "/",
         request.public_bytes(serialization.Encoding.DER),
-    )
-
-
-def _key_bits(certificate: x509.Certificate) -> bytes:
-    """The public key without its algorithm, as RFC 6960 hashes it: an uncompressed point."""
-    return certificate.public_key().public_bytes(
-        serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint
     )
 
 
