@@ -65,6 +65,12 @@ BAD_IMPORTS = [
         "import confide.attest.platforms.simulated.verify",
     ),
     ("The SDK carries no server framework and no heavy library", "client/flow.py", "import numpy"),
+    ("Verifying needs no network", "attest/collateral/cache.py", "import httpx2"),
+    (
+        "Vendors are asked by the command line only",
+        "client/flow.py",
+        "import confide.client.vendors",
+    ),
     ("No cycles between siblings", "errors.py", "import confide.wire.suites"),
 ]
 

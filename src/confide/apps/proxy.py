@@ -10,7 +10,6 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
@@ -19,10 +18,9 @@ from starlette.types import ASGIApp
 
 from confide.apps.client_kek import ready_kek
 from confide.apps.endpoints import look_up
+from confide.apps.policies import verifier_of
 from confide.apps.serving import MAX_HEAD, BoundedProtocol, listen, serve
-from confide.attest.policy_file import read_policy
 from confide.attest.results import EnclaveVerifier
-from confide.attest.verifier import Verifier
 from confide.client.transport import AsyncEncryptedTransport
 from confide.config.proxy import ProxySettings
 from confide.daemon.presence import STARTING, Presence
@@ -88,13 +86,13 @@ def policy_verifier(settings: ProxySettings) -> EnclaveVerifier:
     Raises:
         ConfigError: No file is named, or it is not usable. There is no default policy.
     """
-    if settings.policy_file is None:
-        raise ConfigError(
-            "no appraisal policy: the proxy does not know which enclaves are good enough",
-            hint="confide proxy run --policy FILE; to try confide on this machine: confide up",
-        )
-    at = datetime.now(UTC)  # noqa: TID251 - composition root
-    return Verifier(read_policy(settings.policy_file, at=at))
+    return verifier_of(
+        settings.policy_file,
+        endorsements=settings.endorsements,
+        bundles=settings.endorsement_files,
+        who="proxy",
+        hint="confide proxy run --policy FILE; to try confide on this machine: confide up",
+    )
 
 
 def serve_proxy(
