@@ -148,7 +148,8 @@ class DeviceCount(_DeviceLeaf):
             return []
         switches = sorted(str(one) for device in _of(devices, SWITCH) for one in _pdis(device))
         return [
-            AppraisalError(_part(index, "pdis"), expected=f"the {self.switches} switches that reported",
+            AppraisalError(
+                _part(index, "pdis"), expected=f"the {self.switches} switches that reported",
                 actual=", ".join(map(str, _pdis(device))) or "none", code="nv.topology",
             )
             for index, device in enumerate(devices)
@@ -330,7 +331,8 @@ class NotRevoked(_DeviceLeaf):
         enough = {OCSP: {OCSP}, CRL: {OCSP, CRL}, NONE: {OCSP, CRL, NONE}}[self.method]
         missing = _MISSING_CODES[self.method]
         return [
-            AppraisalError(_part(index, "revocation"), expected=f"not revoked, by {self.method.upper()}",
+            AppraisalError(
+                _part(index, "revocation"), expected=f"not revoked, by {self.method.upper()}",
                 actual=device.get("revocation", MISSING),
                 code=str(device.get("revocation_problem") or missing),
             )
