@@ -5,6 +5,7 @@ import time
 import uuid
 
 import pytest
+from confide.attest.platforms.snp.der import DerReader, Malformed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.attest.snp.mint import NOW, TURIN_WORLD, World
@@ -16,7 +17,6 @@ from confide.attest.platforms.snp.certificate_table import (
 )
 from confide.attest.platforms.snp.certificates import AmdCertificate, der_blocks
 from confide.attest.platforms.snp.chain import authenticate_report
-from confide.attest.platforms.snp.der import DerReader, Malformed
 from confide.attest.platforms.snp.report import SnpReport
 from confide.errors import AttestationError, EvidenceError
 
