@@ -124,9 +124,13 @@ class BuiltIn(Mapping[str, EvidenceVerifier]):
     def __len__(self) -> int:
         return len(self._targets)
 
+    def __repr__(self) -> str:
+        return "BUILT_IN"
+
 
 BUILT_IN: Final[Mapping[str, EvidenceVerifier]] = BuiltIn(
     {
+        "nvidia-spdm": "confide.attest.platforms.nvidia.verify:NvidiaVerifier",
         "sev-snp": "confide.attest.platforms.snp.verifier:SnpVerifier",
         "tdx": "confide.attest.platforms.tdx.verifier:TdxVerifier",
     }

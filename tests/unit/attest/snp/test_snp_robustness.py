@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.attest.snp.mint import NOW, TURIN_WORLD, World
 
+from confide.attest.der import DerReader, Malformed
 from confide.attest.platforms.snp.certificate_table import (
     ASK,
     VCEK,

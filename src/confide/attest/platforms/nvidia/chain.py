@@ -54,8 +54,11 @@ MALFORMED: Final = (
     x509.DuplicateExtension,
     x509.ExtensionNotFound,
     x509.UnsupportedGeneralNameType,
+    Warning,
 )
-"""What `cryptography.x509` raises about bytes that are no usable certificate."""
+"""What `cryptography.x509` raises about bytes that are no usable certificate.
+
+It warns about some that later versions will refuse; where warnings are errors, so do we."""
 
 _PEM: Final = b"-----BEGIN CERTIFICATE-----"
 
@@ -215,6 +218,8 @@ def _check_issued(
     try:
         _check_authority(issuer, below, kind)
         _check_extensions(child, kind)
+        if child.serial_number <= 0:
+            raise kind.refuse("chain_signature", "a certificate with a serial number of no size")
         if not isinstance(child.signature_hash_algorithm, hashes.SHA384):
             raise kind.refuse("chain_signature", "a signature of the chain does not use SHA-384")
         child.verify_directly_issued_by(issuer)

@@ -17,7 +17,10 @@ from dataclasses import dataclass, field
 
 from confide.errors import ConfigError
 
-__all__ = ["MAX_INDEX", "GoldenSet"]
+__all__ = ["HASH_LENGTH", "MAX_INDEX", "GoldenSet"]
+
+HASH_LENGTH = 48
+"""Bytes of one measurement: SHA-384."""
 
 MAX_INDEX = 253
 """Largest golden index: measurement blocks are numbered 1 to 254 (DSP0274 table 54)."""

@@ -22,10 +22,10 @@ always demanded; there is no key for them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
-from confide.attest.platforms.nvidia.golden import MAX_INDEX, GoldenSet
+from confide.attest.platforms.nvidia.golden import HASH_LENGTH, MAX_INDEX, GoldenSet
 from confide.attest.platforms.nvidia.requirements import (
     Architectures,
     ConfidentialMode,
@@ -36,23 +36,30 @@ from confide.attest.platforms.nvidia.requirements import (
     NotRevoked,
 )
 from confide.attest.policy import AllOf, Requirement
-from confide.errors import ConfigError
+from confide.attest.policy_values import (
+    invalid,
+    only,
+    read_choice,
+    read_each,
+    read_flag,
+    read_hex,
+    read_integer,
+    read_table,
+)
 
-__all__ = ["read"]
+__all__ = ["KEYS", "read"]
 
-_KEYS: Final = ("arch", "count", "golden", "modes", "required", "revocation", "switches")
-_GOLDEN_KEYS: Final = ("driver", "measurements", "rim_sha256", "vbios")
+KEYS: Final = ("required", "count", "switches", "modes", "arch", "revocation", "golden")
+"""Keys of the table."""
+
+_GOLDEN_KEYS: Final = ("driver", "vbios", "rim_sha256", "measurements")
 _MODES: Final = ("SPT", "MPT", "PPCIE")
 _ARCHITECTURES: Final = ("HOPPER", "BLACKWELL")
 _REVOCATION: Final = {"stapled-ocsp": "ocsp", "crl": "crl", "none": "none"}
 _MAX_DEVICES: Final = 16
-_MAX_SETS: Final = 64
-_MAX_ALTERNATIVES: Final = 64
 _DRIVER: Final = re.compile(r"[0-9]{1,4}(\.[0-9]{1,4}){1,4}")
 _VBIOS: Final = re.compile(r"[0-9A-F]{2}(\.[0-9A-F]{2}){4}")
 _INDEX: Final = re.compile(r"0|[1-9][0-9]{0,2}")
-_MEASUREMENT: Final = re.compile(r"[0-9a-f]{96}")
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 
 def read(table: Mapping[str, object]) -> Requirement:
@@ -64,99 +71,67 @@ def read(table: Mapping[str, object]) -> Requirement:
     Raises:
         ConfigError: policy.unknown_key or policy.invalid.
     """
-    _only(table, "[nvidia]", _KEYS)
-    required = table.get("required", True)
-    if not isinstance(required, bool):
-        raise _invalid("nvidia.required", "neither true nor false")
-    modes = frozenset(_words(table.get("modes"), "nvidia.modes", _MODES))
-    switches = _number(table.get("switches", 0), "nvidia.switches", 0)
+    only(table, "[nvidia]", KEYS)
+    modes = frozenset(read_each(table.get("modes"), "nvidia.modes", _mode))
+    switches = read_integer(table.get("switches", 0), "nvidia.switches", low=0, high=_MAX_DEVICES)
     if "PPCIE" in modes and not switches:
-        raise _invalid("nvidia.switches", "0, but mode PPCIE needs the NVSwitches counted")
-    method = table.get("revocation")
-    if not isinstance(method, str) or method not in _REVOCATION:
-        raise _invalid("nvidia.revocation", f"not one of {', '.join(_REVOCATION)}")
+        raise invalid("nvidia.switches", "0, but mode PPCIE needs the NVSwitches counted")
+    method = read_choice(table.get("revocation"), "nvidia.revocation", _REVOCATION)
     demands = AllOf(
-        DeviceCount(_number(table.get("count"), "nvidia.count", 1), switches),
+        DeviceCount(
+            read_integer(table.get("count"), "nvidia.count", low=1, high=_MAX_DEVICES), switches
+        ),
         ConfidentialMode(),
         Modes(modes),
-        Architectures(frozenset(_words(table.get("arch"), "nvidia.arch", _ARCHITECTURES))),
+        Architectures(frozenset(read_each(table.get("arch"), "nvidia.arch", _architecture))),
         NotRevoked(_REVOCATION[method]),
-        GoldenMeasurements(_golden_sets(table.get("golden"))),
+        GoldenMeasurements(read_each(table.get("golden"), "nvidia.golden", _golden)),
     )
+    required = read_flag(table.get("required", True), "nvidia.required")
     return demands if required else IfAnyDevice(demands)
 
 
-def _golden_sets(value: object) -> tuple[GoldenSet, ...]:
-    if not isinstance(value, list) or not 1 <= len(value) <= _MAX_SETS:
-        raise _invalid(
-            "nvidia.golden",
-            f"no list of 1 to {_MAX_SETS} tables; confide policy import-rim adds one",
-        )
-    return tuple(_golden(one, f"nvidia.golden[{number}]") for number, one in enumerate(value))
+def _mode(value: object, where: str) -> str:
+    return read_choice(value, where, _MODES)
+
+
+def _architecture(value: object, where: str) -> str:
+    return read_choice(value, where, _ARCHITECTURES)
 
 
 def _golden(value: object, where: str) -> GoldenSet:
-    if not isinstance(value, Mapping):
-        raise _invalid(where, "no table")
-    _only(value, where, _GOLDEN_KEYS)
-    driver = value.get("driver", "")
-    if not isinstance(driver, str) or (driver and not _DRIVER.fullmatch(driver)):
-        raise _invalid(f"{where}.driver", 'not a version such as "550.90.07"')
-    vbios = value.get("vbios")
-    if not isinstance(vbios, str) or not _VBIOS.fullmatch(vbios):
-        raise _invalid(f"{where}.vbios", 'not a version such as "96.00.9F.00.01"')
+    table = read_table(value, where)
+    only(table, where, _GOLDEN_KEYS)
+    measurements = read_table(table.get("measurements"), f"{where}.measurements")
+    listed = table.get("rim_sha256", [])
     return GoldenSet(
-        driver=driver,
-        vbios=vbios,
-        measurements=_measurements(value.get("measurements"), f"{where}.measurements"),
-        rim_sha256=tuple(
-            _texts(value.get("rim_sha256", []), f"{where}.rim_sha256", _SHA256, least=0)
-        ),
+        driver=_version(table.get("driver", ""), f"{where}.driver", _DRIVER, empty=""),
+        vbios=_version(table.get("vbios"), f"{where}.vbios", _VBIOS),
+        measurements={
+            _index(index, where): read_each(values, f"{where}.measurements.{index}", _measurement)
+            for index, values in measurements.items()
+        },
+        rim_sha256=read_each(listed, f"{where}.rim_sha256", _digest) if listed != [] else (),
     )
 
 
-def _measurements(value: object, where: str) -> Mapping[int, tuple[str, ...]]:
-    if not isinstance(value, Mapping) or not value:
-        raise _invalid(where, "missing, empty or no table")
-    found = {}
-    for index, listed in value.items():
-        if not _INDEX.fullmatch(str(index)) or int(index) > MAX_INDEX:
-            raise _invalid(where, f"with an index that is no number up to {MAX_INDEX}")
-        found[int(index)] = tuple(_texts(listed, f"{where}.{index}", _MEASUREMENT, least=1))
-    return found
-
-
-def _texts(value: object, where: str, form: re.Pattern[str], *, least: int) -> list[str]:
-    if not isinstance(value, list) or not least <= len(value) <= _MAX_ALTERNATIVES:
-        raise _invalid(where, f"no list of {least} to {_MAX_ALTERNATIVES} values")
-    for one in value:
-        if not isinstance(one, str) or not form.fullmatch(one):
-            raise _invalid(where, f"not lower-case hex of the form {form.pattern}")
+def _version(value: object, where: str, form: re.Pattern[str], *, empty: str | None = None) -> str:
+    """Read a version; `empty` is what is accepted beside it."""
+    if not isinstance(value, str) or (value != empty and not form.fullmatch(value)):
+        raise invalid(where, f"no version of the form {form.pattern}")
     return value
 
 
-def _words(value: object, where: str, known: Iterable[str]) -> list[str]:
-    accepted = set(known)
-    if not isinstance(value, list) or not value or not set(map(str, value)) <= accepted:
-        raise _invalid(where, f"no list of {', '.join(sorted(accepted))}")
-    return [str(one) for one in value]
+def _index(value: object, where: str) -> int:
+    if not isinstance(value, str) or not _INDEX.fullmatch(value) or int(value) > MAX_INDEX:
+        raise invalid(f"{where}.measurements", f"with an index that is no number to {MAX_INDEX}")
+    return int(value)
 
 
-def _number(value: object, where: str, low: int) -> int:
-    if type(value) is not int or not low <= value <= _MAX_DEVICES:
-        raise _invalid(where, f"not a number from {low} to {_MAX_DEVICES}")
-    return value
+def _measurement(value: object, where: str) -> str:
+    # Zeros are a genuine value here: some slots of a device measure nothing.
+    return read_hex(value, where, HASH_LENGTH).hex()
 
 
-def _only(table: Mapping[str, object], where: str, names: Iterable[str]) -> None:
-    unknown = sorted(str(name) for name in table.keys() - set(names))
-    if unknown:
-        raise ConfigError(
-            f"appraisal policy: {where} has unknown keys: {', '.join(unknown)}",
-            code="policy.unknown_key",
-            hint=f"known: {', '.join(sorted(names))}",
-        )
-
-
-def _invalid(where: str, problem: str) -> ConfigError:
-    return ConfigError(f"appraisal policy: {where} is {problem}", code="policy.invalid")
+def _digest(value: object, where: str) -> str:
+    return read_hex(value, where, 32).hex()

@@ -21,6 +21,7 @@ from confide.attest.platforms.nvidia.device import GPU, SWITCH, UNKNOWN_MODE
 from confide.attest.platforms.nvidia.golden import GoldenSet
 from confide.attest.platforms.nvidia.revocation import CRL, NONE, OCSP
 from confide.attest.policy import Requirement
+from confide.attest.requirements import Leaf
 from confide.errors import AppraisalError, ConfigError
 
 __all__ = [
@@ -55,13 +56,11 @@ def _refuse(
     return AppraisalError(f"{GPUS}.{index}.{claim}", expected=expected, actual=actual, code=code)
 
 
-class _Leaf:
-    """Shared by demands about each device: they read `GPUS` and have no date."""
+class _DeviceLeaf(Leaf):
+    """Shared by demands about each device: they read `GPUS` and have one factor."""
 
     name: str
     claim: str
-    owner = Owner.OPERATOR
-    next_command = _ASK
 
     def decides(self) -> frozenset[str]:
         """See `Requirement.decides`: the number of devices is decided by `DeviceCount`."""
@@ -73,22 +72,12 @@ class _Leaf:
 
     def factors(self, platform: str) -> tuple[FactorSpec, ...]:  # noqa: ARG002
         """See `Requirement.factors`."""
-        return (
-            FactorSpec(
-                self.name,
-                self.owner,
-                next_command=self.next_command,
-                claim=f"{GPUS}.{self.claim}",
-            ),
-        )
-
-    def not_after(self) -> datetime | None:
-        """See `Requirement.not_after`."""
-        return None
+        claim = f"{GPUS}.{self.claim}"
+        return (FactorSpec(self.name, Owner.OPERATOR, next_command=_ASK, claim=claim),)
 
 
 @dataclass(frozen=True)
-class DeviceCount(_Leaf):
+class DeviceCount(_DeviceLeaf):
     """Accepts exactly so many different GPUs and switches, and nothing else beside them.
 
     Devices are counted by the serial number burnt into each, so one that is listed twice
@@ -198,7 +187,7 @@ def distinct_devices(devices: Sequence[Device]) -> list[AppraisalError]:
 
 
 @dataclass(frozen=True)
-class ConfidentialMode(_Leaf):
+class ConfidentialMode(_DeviceLeaf):
     """Accepts GPUs that the measured enclave found in confidential mode, for production."""
 
     def factors(self, platform: str) -> tuple[FactorSpec, ...]:  # noqa: ARG002
@@ -230,7 +219,7 @@ class ConfidentialMode(_Leaf):
 
 
 @dataclass(frozen=True)
-class Modes(_Leaf):
+class Modes(_DeviceLeaf):
     """Accepts GPUs in one of these multi-GPU modes.
 
     The report's own word counts. Firmware that does not say (before driver 580) leaves it
@@ -270,7 +259,7 @@ class Modes(_Leaf):
 
 
 @dataclass(frozen=True)
-class Architectures(_Leaf):
+class Architectures(_DeviceLeaf):
     """Accepts GPUs of these architectures; switches follow from the GPUs.
 
     Attributes:
@@ -302,7 +291,7 @@ class Architectures(_Leaf):
 
 
 @dataclass(frozen=True)
-class NotRevoked(_Leaf):
+class NotRevoked(_DeviceLeaf):
     """Demands fresh word of NVIDIA that no certificate of a device was withdrawn.
 
     Attributes:
@@ -343,7 +332,7 @@ class NotRevoked(_Leaf):
 
 
 @dataclass(frozen=True)
-class GoldenMeasurements(_Leaf):
+class GoldenMeasurements(_DeviceLeaf):
     """Accepts devices whose driver and VBIOS measure what NVIDIA says they must.
 
     Attributes:

@@ -29,7 +29,7 @@ from confide.attest.platforms.nvidia.chain import (
     key_of,
     read_der_chain,
 )
-from confide.attest.platforms.nvidia.golden import MAX_INDEX, GoldenSet
+from confide.attest.platforms.nvidia.golden import HASH_LENGTH, MAX_INDEX, GoldenSet
 from confide.attest.platforms.nvidia.xml_signature import SignedXml, read_signed_xml
 from confide.errors import EndorsementError
 
@@ -44,12 +44,11 @@ MAX_RIM: Final = 1024 * 1024
 _SWID: Final = "{http://standards.iso.org/iso/19770/-2/2015/schema.xsd}"
 _ROOT: Final = f"{_SWID}SoftwareIdentity"
 _HASH: Final = "{http://www.w3.org/2001/04/xmlenc#sha384}Hash"
-_HASH_LENGTH: Final = 48
 _MAX_ALTERNATIVES: Final = 64
 _VBIOS: Final = re.compile(r"[0-9A-F]{2}(\.[0-9A-F]{2}){4}")
 _VERSION: Final = re.compile(r"[0-9A-Za-z.\-]{1,64}")
 _NUMBER: Final = re.compile(r"[0-9]{1,4}")
-_HEX: Final = re.compile(rf"[0-9a-f]{{{2 * _HASH_LENGTH}}}")
+_HEX: Final = re.compile(rf"[0-9a-f]{{{2 * HASH_LENGTH}}}")
 _EDITIONS: Final = ("GPU", "SWITCH")
 
 

@@ -249,5 +249,15 @@ def _without_signature(document: Element) -> Element:
 
 
 def _canonical(element: Element) -> bytes:
-    canonical: bytes = _etree().tostring(element, method="c14n", with_comments=False)
+    """Write an element as C14N does.
+
+    Raises:
+        EndorsementError: rim.transform: it has no canonical form, as with a namespace that
+            is named by a relative address.
+    """
+    etree = _etree()
+    try:
+        canonical: bytes = etree.tostring(element, method="c14n", with_comments=False)
+    except (etree.LxmlError, ValueError):
+        raise _refusal("transform", "a document without a canonical form") from None
     return canonical
