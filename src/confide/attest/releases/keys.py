@@ -7,7 +7,7 @@ digest of both public keys.
 The signers are listed in a document, signed like a release (`dsse`). Version n+1 counts
 only with enough signatures of the signers of version n *and* of its own: the first says
 that the change was wanted, the second that the new keys are in somebody's hands. This is
-the rule of TUF's root role; decision 12 says why the rest of TUF is left out.
+the rule of TUF's root role; decision 9 says why the rest of TUF is left out.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ import time
 import uuid
 
 import pytest
-from confide.attest.platforms.snp.der import DerReader, Malformed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.attest.snp.mint import NOW, TURIN_WORLD, World
