@@ -8,7 +8,7 @@ import json
 
 from benchmarks.rig import RESULTS
 
-NAMES = ("sealing", "padding", "relay", "latency", "memory", "startup", "streams")
+NAMES = ("sealing", "padding", "relay", "latency", "dialects", "memory", "startup", "streams")
 
 
 def summarise() -> None:

@@ -19,13 +19,13 @@ from confide.attest.platforms.tdx.eventlog import check_log
 from confide.attest.platforms.tdx.quote import Quote
 from confide.attest.platforms.tdx.requirements import ServiceTd, TdAttributes
 from confide.attest.platforms.tdx.signature import check_signature
-from confide.attest.platforms.tdx.verifier import TDX_FACTORS, authenticate_quote
+from confide.attest.platforms.tdx.verifier import TDX_FACTORS, Genuine, authenticate_quote
 from confide.attest.policy import NotDebuggable
 from confide.wire.strict_json import b64url
 from evidence_manifest import CaseFiles
 from evidence_text import binary
 
-__all__ = ["run", "show_quote"]
+__all__ = ["apply_base_policy", "run", "show", "show_quote"]
 
 _DEBUG = 0x01
 
@@ -38,7 +38,7 @@ def run(case: CaseFiles) -> Mapping[str, Any]:
         signed = check_signature(Quote.parse(raw), at=case.at)
         if log is not None:
             check_log(log, signed.quote.report.rtmrs)
-        _apply(int.from_bytes(signed.quote.report.td_attributes, "little"), signed.quote)
+        apply_base_policy(signed.quote)
         return {**show_quote(signed.quote), "fmspc": signed.platform.fmspc.hex()}
     genuine = authenticate_quote(
         raw,
@@ -47,15 +47,20 @@ def run(case: CaseFiles) -> Mapping[str, Any]:
         sheet=FactorSheet(TDX_FACTORS),
         at=case.at,
     )
-    claims = genuine.claims()
-    _apply(int(str(claims["td_attributes"])), genuine.signed.quote)
+    apply_base_policy(genuine.signed.quote)
+    return show(genuine)
+
+
+def show(genuine: Genuine) -> dict[str, Any]:
+    """Write a quote and what Intel says of its platform the way manifests write facts."""
+    verdict = genuine.checked.verdict
     return {
         **show_quote(genuine.signed.quote),
-        "fmspc": claims["fmspc"],
-        "status": claims["tcb_status"],
-        "status_parts": list(genuine.checked.verdict.parts),
-        "advisories": list(genuine.checked.verdict.advisories),
-        "tcb_date": claims["tcb_date"],
+        "fmspc": genuine.signed.platform.fmspc.hex(),
+        "status": verdict.status,
+        "status_parts": list(verdict.parts),
+        "advisories": list(verdict.advisories),
+        "tcb_date": verdict.date,
     }
 
 
@@ -71,14 +76,19 @@ def show_quote(quote: Quote) -> dict[str, Any]:
     }
 
 
-def _apply(attributes: int, quote: Quote) -> None:
-    """Refuse what no policy of this product accepts."""
+def apply_base_policy(quote: Quote) -> None:
+    """Refuse what no policy of this product accepts.
+
+    Raises:
+        AppraisalError: tdx.debug, .tud_bits, .migratable or .service_td.
+    """
+    attributes = int.from_bytes(quote.report.td_attributes, "little")
     claims = Claims(
         {
             "platform": "tdx",
             "debuggable": bool(attributes & _DEBUG),
             "td_attributes": attributes,
-            "mr_service_td": quote.report.mr_service_td,
+            "mr_service_td": quote.report.service_td,
         }
     )
     for leaf in (NotDebuggable(), TdAttributes(), ServiceTd()):

@@ -45,6 +45,8 @@ PUBLIC = (
     "confide.attest",
     "confide.enclave.inference.backend",
     "confide.sealing",
+    "confide.asgi",
+    "confide.relay",
 )
 """Packages whose names are a promise; everything else may change in a minor version."""
 

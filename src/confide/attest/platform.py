@@ -130,6 +130,8 @@ class BuiltIn(Mapping[str, EvidenceVerifier]):
 
 BUILT_IN: Final[Mapping[str, EvidenceVerifier]] = BuiltIn(
     {
+        "azure-sev-snp": "confide.attest.platforms.azure.verifier:AzureSnpVerifier",
+        "azure-tdx": "confide.attest.platforms.azure.verifier:AzureTdxVerifier",
         "nvidia-spdm": "confide.attest.platforms.nvidia.verify:NvidiaVerifier",
         "sev-snp": "confide.attest.platforms.snp.verifier:SnpVerifier",
         "tdx": "confide.attest.platforms.tdx.verifier:TdxVerifier",

@@ -109,8 +109,6 @@ def authenticate_with(
         sheet.not_applicable("snp not revoked", "no revocation list")
     if genuine.report.signer is Signer.VLEK:
         sheet.not_applicable("snp chip in certificate", "a VLEK is a cloud's, not a chip's")
-    for fact in genuine.facts:
-        endorsements.saw(fact)
     return genuine
 
 
@@ -147,9 +145,12 @@ def _of_product(
     leaf_of = f"{product}/vlek/{tcb}" if vlek else f"{product}/{report.chip_id.hex()}/{tcb}"
 
     def with_list(vek: Endorsement, chain: Endorsement, crl: bytes | None) -> Genuine:
-        return authenticate_report(
+        genuine = authenticate_report(
             report.raw, vek=vek.content, chain=chain.content, crl=crl, at=at, roots=roots
         )
+        for fact in genuine.facts:
+            source.saw(fact)  # an older list is refused here, so that the next one is tried
+        return genuine
 
     def with_chain(vek: Endorsement, chain: Endorsement) -> Genuine:
         key = EndorsementKey("snp/crl", product)

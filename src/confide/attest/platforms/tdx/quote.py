@@ -77,6 +77,12 @@ class TdReport:
     mr_service_td: bytes
     service_td_hashes: tuple[bytes, ...]
 
+    @property
+    def service_td(self) -> bytes:
+        """48 zero bytes if no service TD is bound, whichever field would say so."""
+        bound = [one for one in (self.mr_service_td, *self.service_td_hashes) if any(one)]
+        return bound[0] if bound else self.mr_service_td
+
     @classmethod
     def parse(cls, body: bytes) -> TdReport:
         """Read a body whose length was checked: 584 bytes or more."""

@@ -144,7 +144,7 @@ class Genuine:
             "mr_config_id": report.mr_config_id,
             "mr_owner": report.mr_owner,
             "mr_owner_config": report.mr_owner_config,
-            "mr_service_td": _joined(report.mr_service_td, report.service_td_hashes),
+            "mr_service_td": report.service_td,
             "td_attributes": attributes,
             "xfam": int.from_bytes(report.xfam, "little"),
             "sept_ve_disable": bool(attributes & _SEPT_VE_DISABLE),
@@ -227,8 +227,6 @@ def authenticate_quote(
         checked = _find_collateral(signed, endorsements, at, roots)
         log = aux.get("eventlog")
         events = None if log is None else check_log(log, signed.quote.report.rtmrs)
-        for fact in checked.facts:
-            endorsements.saw(fact)
     except AttestationError as error:
         _show(sheet, error)
         raise
@@ -247,7 +245,11 @@ def _find_collateral(
     subject = f"{signed.platform.fmspc.hex()}/{signed.authority}"
 
     def check(candidate: Endorsement) -> Checked:
-        return check_collateral(Collateral.parse(candidate.content), signed, at=at, roots=roots)
+        collateral = Collateral.parse(candidate.content)
+        checked = check_collateral(collateral, signed, at=at, roots=roots)
+        for fact in checked.facts:
+            endorsements.saw(fact)  # older ones are refused here, so that the next is tried
+        return checked
 
     return first_valid(endorsements, EndorsementKey("tdx/collateral", subject), check)
 
@@ -306,15 +308,9 @@ def _show(sheet: FactorSheet, error: AttestationError | None) -> None:
             slug in codes or (name == _COLLATERAL and not error.code.startswith("tdx."))
         )
         if error is not None and found_here:
-            sheet.failed(name, error)
+            sheet.mark_failed(name, str(error))
             return
         sheet.passed(name, "checked")
-
-
-def _joined(service_td: bytes, hashes: Sequence[bytes]) -> bytes:
-    """Return 48 zero bytes if no service TD is bound, whichever field would say so."""
-    bound = [one for one in (service_td, *hashes) if any(one)]
-    return bound[0] if bound else service_td
 
 
 def _shown(events: Sequence[LogEntry]) -> tuple[Mapping[str, object], ...]:
