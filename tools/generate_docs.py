@@ -4,7 +4,7 @@
     python tools/generate_docs.py --check    exit 1 and name the pages that differ
 
 Pages: docs/reference/cli.md (help of every command), settings.md (the settings classes),
-error-codes.md (the error tree, and every code that is raised), and
+error-codes.md (the error tree, and every code that is raised), policy-file.md, and
 tests/contracts/public_api.txt (names and signatures that callers may rely on).
 """
 
@@ -32,6 +32,7 @@ from confide.cli.main import cli
 from confide.cli.output import exit_code
 from confide.config import sources
 from confide.enclave.inference.options import Options
+from policy_page import policy_page
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "confide"
@@ -397,6 +398,7 @@ PAGES: dict[Path, Callable[[], str]] = {
     Path("docs/reference/cli.md"): cli_page,
     Path("docs/reference/settings.md"): settings_page,
     Path("docs/reference/error-codes.md"): error_codes_page,
+    Path("docs/reference/policy-file.md"): lambda: policy_page(NOTE),
     Path("tests/contracts/public_api.txt"): public_api,
 }
 

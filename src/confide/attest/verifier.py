@@ -126,6 +126,11 @@ class Verifier:
         self._platforms = with_built_ins(platforms)
         self._endorsements = endorsements
 
+    @property
+    def policy(self) -> AppraisalPolicy:
+        """What is good enough."""
+        return self._policy
+
     def verify(
         self, raw_evidence: bytes, *, document: bytes, manifest: bytes, nonce: bytes, at: datetime
     ) -> AttestationResult:
