@@ -63,8 +63,11 @@ MALFORMED: Final = (
     x509.DuplicateExtension,
     x509.ExtensionNotFound,
     x509.UnsupportedGeneralNameType,
+    Warning,
 )
-"""What `cryptography.x509` raises about bytes that are no usable certificate."""
+"""What `cryptography.x509` raises about bytes that are no usable certificate.
+
+It warns about some that later versions will refuse; where warnings are errors, so do we."""
 
 _PEM: Final = b"-----BEGIN CERTIFICATE-----"
 _HALF: Final = 32
@@ -116,6 +119,9 @@ def read_chain(pem: bytes) -> tuple[x509.Certificate, ...]:
             certificate.extensions  # noqa: B018 - decoded on first use; refuse it here
     except MALFORMED:
         raise _refuse("chain_signature", "a certificate of the chain is malformed") from None
+    if len(chain) != count:
+        # The PEM reader passes over a block that does not end.
+        raise _refuse("chain_signature", "a certificate of the chain is cut off")
     return chain
 
 
@@ -144,6 +150,8 @@ def check_chain(
         raise _refuse("root_not_pinned", f"the chain does not end at the {roots[0].name}")
     if len(chain) != len(names) + 1:
         raise _refuse("chain_signature", f"a chain of {len(chain)}; expected {len(names) + 1}")
+    if any(certificate.serial_number <= 0 for certificate in chain):
+        raise _refuse("chain_signature", "a certificate with a serial number of no size")
     for depth, accepted in enumerate(names):
         _check_issued(chain[depth], chain[depth + 1])
         found = common_name(chain[depth])

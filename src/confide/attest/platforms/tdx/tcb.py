@@ -194,10 +194,10 @@ def _match_enclave(identity: Members, report: bytes) -> Level:
     version = int.from_bytes(report[258:260], "little")
     if _hex(identity, "mrsigner", 32) != signer or _integer(identity, "isvprodid") != product:
         raise _refuse("qe_identity_mismatch", "the quoting enclave is not Intel's TD_QE")
-    # MISCSELECT is a number, so its hexadecimal is the other way round than its bytes.
-    for code, offset, length, order in (("miscselect", 16, 4, -1), ("attributes", 48, 16, 1)):
-        mask = _hex(identity, f"{code}Mask", length)[::order]
-        stated = _masked(_hex(identity, code, length)[::order], mask)
+    # Both are bytes as they stand in the report, MISCSELECT too.
+    for code, offset, length in (("miscselect", 16, 4), ("attributes", 48, 16)):
+        mask = _hex(identity, f"{code}Mask", length)
+        stated = _masked(_hex(identity, code, length), mask)
         if _masked(report[offset : offset + length], mask) != stated:
             raise _refuse(f"qe_{code}", f"other {code} of the quoting enclave")
     level = _first_level(identity, lambda tcb: version >= _integer(tcb, "isvsvn"))
