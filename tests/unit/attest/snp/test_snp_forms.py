@@ -1,5 +1,7 @@
 """Certificates and lists that are properly signed and yet not of AMD's form."""
 
+import ssl
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -212,6 +214,24 @@ KEYS = {
 @pytest.mark.parametrize("name", KEYS)
 def test_another_kind_of_key_is_refused(name):
     assert code(vek=leaf(put(6, KEYS[name]()))) in ("snp.chain_signature", "snp.report_signature")
+
+
+@pytest.mark.parametrize("key", ["SEV-Genoa", "somebody"])
+def test_an_intermediate_that_the_root_did_not_sign_is_refused(key):
+    """Neither around AMD's own key, nor around a key of whoever forged it."""
+    public, signer = mint.rsa_key(key).public_key(), mint.rsa_key("somebody")
+    forged = mint.certificate("SEV-Genoa", "ARK-Genoa", public, signer, serial=2)
+    assert code(chain=mint.pem(forged, GENOA.root)) == "snp.chain_signature"
+    mine = signed(content_of(GENOA.leaf.tbs_certificate_bytes), mint.rsa_key(key))
+    assert code(chain=mint.pem(forged, GENOA.root), vek=mine) == "snp.chain_signature"
+
+
+@pytest.mark.parametrize("offset", [40, 300, 700, 1000, -1])
+def test_an_intermediate_with_a_flipped_bit_is_refused(offset):
+    changed = bytearray(mint.der(GENOA.authority))
+    changed[offset] ^= 1
+    text = ssl.DER_cert_to_PEM_cert(bytes(changed)).encode()
+    assert code(chain=text + mint.pem(GENOA.root)) == "snp.chain_signature"
 
 
 def test_an_intermediate_that_is_no_authority_is_refused():

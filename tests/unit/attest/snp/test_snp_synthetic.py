@@ -199,6 +199,11 @@ def test_unsigned_bytes_must_be_zero(offset):
     assert refusal(GENOA, report=bytes(report)) == "snp.signature_padding"
 
 
+@pytest.mark.parametrize("length", [0, 1183, 1185, 4000])
+def test_a_report_of_another_length_is_refused(length):
+    assert refusal(GENOA, report=GENOA.report.ljust(4000, b"\0")[:length]) == "snp.report_size"
+
+
 @pytest.mark.parametrize("version", [0, 1, 6, 2**32 - 1])
 def test_an_unknown_version_is_refused(version):
     assert refusal(GENOA.but(version=version)) == "snp.report_version"

@@ -1,8 +1,8 @@
 """AMD's list of revoked certificates, one per product, signed by the product's root.
 
-AMD gives every VCEK the serial number 0, so that a list can withdraw an authority (ASK or
-ASVK) and hardly a single chip. Whoever wants to exclude a chip raises the TCB floor or lists
-the chips that are accepted. A list that names serial 0 refuses every VCEK.
+AMD gives every VCEK and VLEK the serial number 0, so that a list can withdraw an authority (ASK
+or ASVK) and hardly a single chip. Whoever wants to exclude a chip lists those that are
+accepted. A list that names serial 0 refuses every report.
 
 The signature is checked before anything else is read, and the reader knows this one form.
 
