@@ -8,7 +8,17 @@ import json
 
 from benchmarks.rig import RESULTS
 
-NAMES = ("sealing", "padding", "relay", "latency", "memory", "startup", "streams")
+NAMES = (
+    "sealing",
+    "padding",
+    "relay",
+    "latency",
+    "dialects",
+    "memory",
+    "startup",
+    "streams",
+    "attestation",
+)
 
 
 def summarise() -> None:

@@ -1,6 +1,6 @@
-"""A cheap OpenAI-compatible server, so that the road to it is what is measured.
+"""A cheap server of both dialects, so that the road to it is what is measured.
 
-python -m benchmarks.mock_backend PORT
+python -m benchmarks.mock_backend PORT [TOKENS]
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from collections.abc import Iterator
 
 TOKENS = 20
 PACE_S = 0.01
@@ -49,6 +50,48 @@ USAGE = (
 )
 
 
+def message_event(kind: str, **members: object) -> bytes:
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, **members})}\n\n".encode()
+
+
+MESSAGE = {
+    "id": "msg_mock",
+    "type": "message",
+    "role": "assistant",
+    "model": "mock",
+    "content": [{"type": "text", "text": "an answer of a few words"}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 8, "output_tokens": 6},
+}
+MESSAGE_START = message_event(
+    "message_start", message={**MESSAGE, "content": [], "stop_reason": None}
+) + message_event("content_block_start", index=0, content_block={"type": "text", "text": ""})
+MESSAGE_END = (
+    message_event("content_block_stop", index=0)
+    + message_event(
+        "message_delta",
+        delta={"stop_reason": "end_turn", "stop_sequence": None},
+        usage={"output_tokens": 20},
+    )
+    + message_event("message_stop")
+)
+
+
+def openai_pieces(tokens: int) -> Iterator[bytes]:
+    for number in range(tokens):
+        yield event({"content": f"token{number} "})
+    yield event({}, "stop") + USAGE + b"data: [DONE]\n\n"
+
+
+def anthropic_pieces(tokens: int) -> Iterator[bytes]:
+    for number in range(tokens):
+        delta = {"type": "text_delta", "text": f"token{number} "}
+        said = message_event("content_block_delta", index=0, delta=delta)
+        yield said if number else MESSAGE_START + said
+    yield MESSAGE_END
+
+
 def reply(body: bytes) -> bytes:
     head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
     return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
@@ -80,25 +123,26 @@ class Connection(asyncio.Protocol):
         tail = bytes(self.buffer[-300:])
         start = bytes(self.buffer[end + 4 : end + 304])
         self.buffer.clear()
+        message = head.startswith(b"post /v1/messages")
         if head.startswith(b"get"):
             self.transport.write(reply(MODELS))
         elif b'"stream":true' in (start + tail).replace(b" ", b""):
-            self.task = asyncio.ensure_future(self.stream())
+            pieces = anthropic_pieces(TOKENS) if message else openai_pieces(TOKENS)
+            self.task = asyncio.ensure_future(self.stream(pieces))
         else:
-            self.transport.write(reply(WHOLE))
+            self.transport.write(reply(json.dumps(MESSAGE).encode() if message else WHOLE))
 
-    async def stream(self) -> None:
+    async def stream(self, pieces: Iterator[bytes]) -> None:
         self.transport.write(
             b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
             b"transfer-encoding: chunked\r\n\r\n"
         )
-        for number in range(TOKENS):
+        for piece in pieces:
             if self.transport.is_closing():
                 return
-            self.transport.write(chunk(event({"content": f"token{number} "})))
+            self.transport.write(chunk(piece))
             await asyncio.sleep(PACE_S)
-        ending = event({}, "stop") + USAGE + b"data: [DONE]\n\n"
-        self.transport.write(chunk(ending) + b"0\r\n\r\n")
+        self.transport.write(b"0\r\n\r\n")
 
 
 async def serve(port: int) -> None:
@@ -108,4 +152,5 @@ async def serve(port: int) -> None:
 
 
 if __name__ == "__main__":
+    TOKENS = int(sys.argv[2]) if len(sys.argv) > 2 else TOKENS
     asyncio.run(serve(int(sys.argv[1])))

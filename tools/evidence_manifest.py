@@ -25,7 +25,15 @@ from typing import Any, Final
 from confide.errors import AttestationError
 from vector_values import Mismatch
 
-__all__ = ["RUNNERS", "CaseFiles", "check_case", "check_mutation", "mutate"]
+__all__ = [
+    "RUNNERS",
+    "CaseFiles",
+    "check_case",
+    "check_mutation",
+    "mutate",
+    "prepare",
+    "runner",
+]
 
 RUNNERS: Final[Mapping[str, str]] = {
     "sev-snp": "evidence_snp:run",
@@ -89,11 +97,11 @@ def check_case(document: Mapping[str, Any], folder: Path, case: Mapping[str, Any
     Raises:
         Mismatch: Another verdict, code or fact than the manifest states.
     """
-    prepared = _prepare(document, folder, case)
+    prepared = prepare(document, folder, case)
     expected = case.get("error")
     if case["verdict"] == "invalid" or expected:
         return _must_refuse(prepared, str(expected))
-    found = _runner(case["platform"])(prepared)
+    found = runner(case["platform"])(prepared)
     return _compare(case.get("facts", {}), found)
 
 
@@ -106,7 +114,7 @@ def check_mutation(
         Mismatch: The edit was accepted, or refused with another code.
     """
     base = next(case for case in document["cases"] if case["id"] == mutation["base"])
-    prepared = _prepare(document, folder, base)
+    prepared = prepare(document, folder, base)
     role = mutation["role"]
     files = dict(prepared.files)
     eventlog = prepared.eventlog
@@ -141,7 +149,12 @@ def mutate(content: bytes, op: Mapping[str, Any]) -> bytes:
     return _OPS[name](content, argument)
 
 
-def _prepare(document: Mapping[str, Any], folder: Path, case: Mapping[str, Any]) -> CaseFiles:
+def prepare(document: Mapping[str, Any], folder: Path, case: Mapping[str, Any]) -> CaseFiles:
+    """Read the files of a case.
+
+    Raises:
+        Mismatch: A file is missing, too large, or outside the folder.
+    """
     named = {
         role: tuple(paths) if isinstance(paths, list) else (paths,)
         for role, paths in case["files"].items()
@@ -173,23 +186,28 @@ def _time(text: str) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _runner(platform: str) -> Callable[[CaseFiles], Mapping[str, Any]]:
+def runner(platform: str) -> Callable[[CaseFiles], Mapping[str, Any]]:
+    """Import what runs the cases of a platform.
+
+    Raises:
+        Mismatch: There is none.
+    """
     target = RUNNERS.get(platform)
     if target is None:
         raise Mismatch(f"no runner for platform {platform!r}")
     module, _, function = target.partition(":")
     try:
-        runner: Callable[[CaseFiles], Mapping[str, Any]] = getattr(
+        found: Callable[[CaseFiles], Mapping[str, Any]] = getattr(
             importlib.import_module(module), function
         )
     except ModuleNotFoundError as error:
         raise Mismatch(f"no runner for platform {platform!r}: {error}") from None
-    return runner
+    return found
 
 
 def _must_refuse(prepared: CaseFiles, expected: str) -> str:
     try:
-        _runner(prepared.case["platform"])(prepared)
+        runner(prepared.case["platform"])(prepared)
     except AttestationError as error:
         if not _same_code(expected, error.code):
             raise Mismatch(f"expected {expected}, got {error.code}: {error}") from error

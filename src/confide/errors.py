@@ -122,6 +122,17 @@ class AttestationError(ConfideError):
     code = "attestation.refused"
     factors: tuple[Any, ...] = ()
 
+    @property
+    def failed_factor(self) -> str | None:
+        """Name of the first enforced factor that failed; None if nothing was examined."""
+        failed = (f.name for f in self.factors if f.enforced and f.outcome == "FAIL")
+        return next(failed, None)
+
+    def __str__(self) -> str:
+        """Say what was refused, and at which factor."""
+        name = self.failed_factor
+        return super().__str__() if name is None else f"{super().__str__()} (factor: {name})"
+
 
 class EvidenceError(AttestationError):
     """Evidence that is malformed, too large or of an unknown kind."""

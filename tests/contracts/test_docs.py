@@ -21,8 +21,8 @@ LINK = re.compile(r"(?<!\!)\[[^\]]+\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 # Programs that a page may tell the reader to run, besides `confide` itself.
 PROGRAMS = {
-    *(".", "cd", "claude", "curl", "export", "git", "grep", "make", "npm", "pip"),
-    *("printf", "python"),
+    *(".", "cd", "claude", "cn", "curl", "export", "git", "grep", "llm", "make", "npm"),
+    *("open-webui", "pip", "printf", "python", "uvicorn"),
 }
 
 # Words of advertising, which a page must not use (style: claims carry a number or a file).

@@ -16,6 +16,7 @@ FORBIDDEN = {
     "alembic",
     "jwt",
     "keyring",
+    "lxml",
     "numpy",
     "openai",
     "pydantic_settings",
@@ -61,6 +62,15 @@ def test_importing_confide_takes_less_than_150_ms():
 def test_importing_pulls_in_no_extra(module):
     loaded = {name.partition(".")[0] for name in json.loads(run(LIST.format(module=module)))}
     assert loaded.isdisjoint(FORBIDDEN), loaded & FORBIDDEN
+
+
+def test_a_process_that_relays_loads_nothing_that_opens():
+    """What the import contract says of the source, seen in a running interpreter."""
+    loaded = set(json.loads(run(LIST.format(module="confide.relay"))))
+    opening = {"crypto", "sealing", "dialects", "client", "enclave", "attest", "asgi"}
+    assert loaded.isdisjoint({f"confide.{name}" for name in opening})
+    assert loaded.isdisjoint({"cryptography", "httpx2", "sqlalchemy", "starlette", "uvicorn"})
+    assert "confide.gateway.relay" in loaded
 
 
 def test_the_help_imports_no_command():

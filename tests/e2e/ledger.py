@@ -59,6 +59,17 @@ def read(stack) -> Ledger:
     )
 
 
+def statements(stack) -> list[dict]:
+    """What the enclaves signed, in the order in which it came."""
+    path = stack.home.gateway / "gateway.db"
+    database = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        rows = database.execute("SELECT statement FROM usage_statements ORDER BY rowid")
+        return [json.loads(statement) for (statement,) in rows]
+    finally:
+        database.close()
+
+
 def check_chains(statements, chains) -> list[dict]:
     parsed = []
     expected: dict[str, tuple[int, str]] = {}
@@ -84,3 +95,11 @@ def wait_for(stack, *, requests: dict[str, int], statements: dict[str, int]) -> 
             return
         assert time.monotonic() < deadline, found
         time.sleep(0.05)
+
+
+def wait_until(holds) -> None:
+    """Wait until the ledger is as wished."""
+    deadline = time.monotonic() + 15
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

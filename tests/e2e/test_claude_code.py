@@ -9,14 +9,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
-import threading
 from pathlib import Path
 
 import platformdirs
 import pytest
-from aiohttp import web
+from tests.doubles.scripted_model import ScriptedModel
 from tests.doubles.serving import serving
 from tests.stacks import ECHO
 
@@ -45,29 +43,6 @@ def claude():
             shutil.rmtree(folder, ignore_errors=True)
             pytest.skip(f"Claude Code {VERSION} does not install here: npm install {PACKAGE}")
     return program
-
-
-@pytest.fixture
-def outside():
-    """A proxy for everything that is not on loopback; it counts and answers nothing."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    met = []
-
-    def accept():
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            met.append(connection.recv(200))
-            connection.close()
-
-    thread = threading.Thread(target=accept, daemon=True)
-    thread.start()
-    yield listener.getsockname()[1], met
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-    thread.join(5)
 
 
 def run(claude, stack, outside, folder, prompt, *arguments, model):
@@ -113,50 +88,9 @@ def test_a_small_request_is_answered_by_the_embedded_model(claude, stack, outsid
     assert said["result"].strip()
 
 
-class Scripted:
-    """A model that runs one command and then says what came of it."""
-
-    def __init__(self):
-        self.bodies = []
-
-    def application(self):
-        app = web.Application(client_max_size=64 << 20)
-        app.router.add_post("/v1/chat/completions", self.chat)
-        return app
-
-    async def chat(self, request):
-        asked = await request.json()
-        self.bodies.append(asked)
-        results = [m["content"] for m in asked["messages"] if m["role"] == "tool"]
-        offered = [tool["function"]["name"] for tool in asked.get("tools", ())]
-        if results or "Bash" not in offered:
-            deltas, reason = [{"content": f"the tool said {results[-1:]}"}], "stop"
-        else:
-            command = {"command": "echo tool-ran-$((40+2))", "description": "count"}
-            written = json.dumps(command)
-            function = {"name": "Bash", "arguments": ""}
-            deltas = [{"tool_calls": [{"index": 0, "id": "call_1", "type": "function",
-                                       "function": function}]}]  # fmt: skip
-            deltas += [
-                {"tool_calls": [{"index": 0, "function": {"arguments": written[at : at + 9]}}]}
-                for at in range(0, len(written), 9)
-            ]
-            reason = "tool_calls"
-        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
-        await response.prepare(request)
-        chunks = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
-        chunks.append({"index": 0, "delta": {}, "finish_reason": reason})
-        for choice in chunks:
-            await response.write(b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n")
-        usage = {"prompt_tokens": 20, "completion_tokens": 5}
-        last = {"choices": [], "usage": usage}
-        await response.write(b"data: " + json.dumps(last).encode() + b"\n\ndata: [DONE]\n\n")
-        await response.write_eof()
-        return response
-
-
 def test_a_tool_runs_and_its_result_comes_back(claude, start_stack, outside, tmp_path):
-    model = Scripted()
+    command = {"command": "echo tool-ran-$((40+2))", "description": "count"}
+    model = ScriptedModel("Bash", command)
     with serving(model.application()) as url:
         options = {"base_url": f"{url}/v1", "probe": False}
         stack = start_stack(BackendChoice("openai_http", ("scripted",), options), ECHO)

@@ -5,12 +5,14 @@ import json
 import re
 import shutil
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from confide.attest.platforms.snp.chain import authenticate_report
+from confide.attest.platforms.snp.chain import Authority, authenticate_report
+from confide.attest.platforms.snp.revocation import RevocationList
 from confide.errors import AttestationError
 
 pytestmark = pytest.mark.interop
@@ -18,6 +20,7 @@ pytestmark = pytest.mark.interop
 VECTORS = Path(__file__).parents[1] / "vectors" / "attestation"
 MANIFEST = json.loads((VECTORS / "manifest.json").read_text())
 CASES = {case["id"]: case for case in MANIFEST["cases"] if case["platform"] == "sev-snp"}
+AT = datetime(2025, 10, 1, tzinfo=UTC)
 OPENSSL = shutil.which("openssl")
 POLICY_ONLY = {"snp.debug_allowed", "snp.crl_expired", "snp.crl_signature"}
 
@@ -62,8 +65,6 @@ def openssl_accepts(folder, report, leaf, chain, at):
 
 
 def we_accept(report, leaf, chain, at):
-    from datetime import UTC, datetime
-
     moment = datetime.fromisoformat(at).replace(tzinfo=UTC)
     try:
         authenticate_report(report, vek=leaf, chain=chain, crl=None, at=moment)
@@ -104,3 +105,43 @@ def test_both_refuse_a_leaf_whose_signature_was_changed(tmp_path):
     changed = leaf[:-1] + bytes([leaf[-1] ^ 1])
     assert not openssl_accepts(tmp_path, report, changed, chain, case["at"])
     assert we_accept(report, changed, chain, case["at"]) == (False, "snp.chain_signature")
+
+
+MUTATIONS = [m for m in MANIFEST["mutations"] if m["base"] in CASES and "xor" in m["op"]]
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda one: one["id"])
+def test_a_mutation_is_refused_by_both_or_is_in_bytes_that_nobody_signs(mutation, tmp_path):
+    """What openssl cannot see, because no signature covers it, is refused here all the same."""
+    case = CASES[mutation["base"]]
+    report, leaf, chain = files(case)
+    offset, mask = mutation["op"]["xor"]
+    changed = bytearray(report)
+    changed[offset] ^= mask
+    ours, code = we_accept(bytes(changed), leaf, chain, case["at"])
+    assert (ours, code) == (False, mutation["error"])
+    unsigned = offset >= 0x2A0 + 2 * 72
+    assert openssl_accepts(tmp_path, bytes(changed), leaf, chain, case["at"]) is unsigned
+
+
+@pytest.mark.parametrize("product", ["milan", "genoa"])
+@pytest.mark.parametrize("root", ["milan", "genoa", "turin"])
+@pytest.mark.parametrize("flip", [None, 60, 200, -1])
+def test_both_agree_about_revocation_lists(product, root, flip, tmp_path):
+    content = bytearray((VECTORS / "snp" / "crl" / f"{product}.crl.der").read_bytes())
+    if flip is not None:
+        content[flip] ^= 1
+    chain = (VECTORS / "snp" / "roots" / f"{root}.pem").read_bytes()
+    (tmp_path / "list").write_bytes(content)
+    (tmp_path / "ark.pem").write_bytes(pems(chain)[1])
+    verified = run(
+        "crl", "-inform", "der", "-in", "list", "-noout", "-CAfile", "ark.pem", folder=tmp_path
+    )
+    theirs = verified.returncode == 0 and b"verify OK" in verified.stderr
+    try:
+        RevocationList.read(bytes(content), Authority.read(chain).root, AT)
+    except AttestationError:
+        ours = False
+    else:
+        ours = True
+    assert ours is theirs is (product == root and flip is None)

@@ -20,7 +20,7 @@ from confide.attest.collector import Collector
 from confide.config.enclave import BackendSettings, EnclaveSettings
 from confide.enclave.app import EnclaveApp, EnclaveParts
 from confide.enclave.grants import GrantVerifier
-from confide.enclave.inference.backend import Backend
+from confide.enclave.inference.backend import MODEL_TYPES, UNTYPED, Backend
 from confide.enclave.inference.catalog import CatalogEntry
 from confide.enclave.inference.factory import build_backend
 from confide.enclave.inference.router import Router
@@ -195,6 +195,7 @@ def _router(
             model.backends,
             model_class=model.model_class,
             backend_model=model.backend_model,
+            operations=UNTYPED if model.type is None else MODEL_TYPES[model.type],
         )
         for model in settings.models
     ]

@@ -10,24 +10,24 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import ClassVar
 
 from starlette.types import ASGIApp
 
 from confide.apps.client_kek import ready_kek
 from confide.apps.endpoints import look_up
+from confide.apps.policies import verifier_of
 from confide.apps.serving import MAX_HEAD, BoundedProtocol, listen, serve
-from confide.attest.policy_file import read_policy
 from confide.attest.results import EnclaveVerifier
-from confide.attest.verifier import Verifier
 from confide.client.transport import AsyncEncryptedTransport
 from confide.config.proxy import ProxySettings
 from confide.daemon.presence import STARTING, Presence
-from confide.dialects.error_bodies import openai_error
 from confide.errors import ConfigError, GatewayError
+from confide.proxy.answers import Dialect, error_answer
 from confide.proxy.app import build_app
+from confide.proxy.compat import Compat, dialect_of
 from confide.proxy.ports import holder_of
 from confide.telemetry import logs
 from confide.telemetry.rotation import RotatingFile
@@ -80,19 +80,19 @@ def build_proxy(settings: ProxySettings, *, verifier: EnclaveVerifier) -> ASGIAp
     )
 
 
-def policy_verifier(settings: ProxySettings) -> EnclaveVerifier:
+def policy_verifier(settings: ProxySettings) -> Verifier:
     """Make the verifier of the policy file that the settings name.
 
     Raises:
         ConfigError: No file is named, or it is not usable. There is no default policy.
     """
-    if settings.policy_file is None:
-        raise ConfigError(
-            "no appraisal policy: the proxy does not know which enclaves are good enough",
-            hint="confide proxy run --policy FILE; to try confide on this machine: confide up",
-        )
-    at = datetime.now(UTC)  # noqa: TID251 - composition root
-    return Verifier(read_policy(settings.policy_file, at=at))
+    return verifier_of(
+        settings.policy_file,
+        endorsements=settings.endorsements,
+        bundles=settings.endorsement_files,
+        who="proxy",
+        hint="confide proxy run --policy FILE; to try confide on this machine: confide up",
+    )
 
 
 def serve_proxy(
@@ -120,7 +120,7 @@ def serve_proxy(
                 listener,
                 drain_s=settings.shutdown_timeout_s,
                 startup_error=lambda: None,
-                protocol=ProxyProtocol,
+                protocol=ProxyProtocol.speaking(settings.compat),
                 watcher=presence,
             )
     finally:
@@ -161,14 +161,30 @@ def _listen(settings: ProxySettings) -> socket.socket:
 
 
 class ProxyProtocol(BoundedProtocol):
-    """Refuses a request head that is too long in OpenAI's shape, so that SDKs can show it."""
+    """Refuses a head that is too long in the caller's dialect, so that SDKs can show it.
 
+    Attributes:
+        compat: Which dialects are spoken where.
+    """
+
+    compat: ClassVar[Compat] = "openai"
     _refused = False
+
+    @classmethod
+    def speaking(cls, compat: Compat) -> type[ProxyProtocol]:
+        """The protocol of a proxy that speaks these dialects."""
+        return type(cls.__name__, (cls,), {"compat": compat})
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived; after a refusal, drop it."""
         if not self._refused:
             super().data_received(data)
+
+    def _dialect(self) -> Dialect:
+        """The dialect that path and headers speak, as far as they were parsed."""
+        path = getattr(self, "url", b"").partition(b"?")[0].decode("latin-1")
+        # uvicorn keeps the names in lower case.
+        return dialect_of({"path": path, "headers": getattr(self, "headers", [])}, self.compat)
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - we have our own words
         """Refuse what cannot be parsed, and wait a moment for the caller to read it."""
@@ -176,7 +192,7 @@ class ProxyProtocol(BoundedProtocol):
             error = GatewayError("the headers are too long", status=431, code="headers-too-large")
         else:
             error = GatewayError("this is not HTTP", status=400, code="malformed-request")
-        answer = openai_error(error, origin="proxy")
+        answer = error_answer(error, self._dialect())
         head = f"HTTP/1.1 {answer.status} Refused\r\nconnection: close\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in answer.headers)
         head += f"content-length: {len(answer.body)}\r\n\r\n"

@@ -60,8 +60,9 @@ TDX_TABLE: Final = """\
 [tdx]
 allow_status = ["UpToDate"]      # of Intel's TCB information; others need an end and advisories
 min_tcb_evaluation_number = 18   # Intel's data set, at least; older ones hide newer flaws
-require_sept_ve_disable = true   # the host cannot inject page faults unseen
-allow_service_td = false         # a service TD can read or move the guest
+sept_ve = "disabled"             # the host cannot inject page faults unseen
+# service_td = ["<96 hex digits>"]  # none is accepted; one can read or move the guest
+# mr_seam = ["<96 hex digits>"]  # modules you accept; without it Intel's status decides
 """
 NVIDIA_TABLE: Final = """\
 [nvidia]

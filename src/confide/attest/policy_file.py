@@ -108,6 +108,14 @@ _CHIP_ID: Final = 64
 _PLATFORM_IDS: Final = (16, 32)
 
 
+_STATEMENTS: Final[Mapping[str, Mapping[str, tuple[bool, str]]]] = {
+    "tdx": {
+        "require_sept_ve_disable": (True, 'for Azure write sept_ve = "paravisor"'),
+        "allow_service_td": (False, "list the service TDs you accept: service_td = [...]"),
+    },
+}
+"""Keys that may be written for clarity and have one value; what else is meant has its own key."""
+
 _Read = Callable[[Mapping[str, object]], Requirement]
 
 
@@ -240,16 +248,18 @@ def _azure(
 
 
 def _read_platform(kind: str, value: object) -> Requirement:
-    """Let the platform read its table, once debugging was refused in every profile."""
-    table = read_table(value, f"[{kind}]")
-    if "allow_debug" in table and read_flag(table["allow_debug"], f"{kind}.allow_debug"):
+    """Let the platform read its table, once it says nothing that no policy may say."""
+    table = dict(read_table(value, f"[{kind}]"))
+    if "allow_debug" in table and read_flag(table.pop("allow_debug"), f"{kind}.allow_debug"):
         raise ConfigError(
             f"appraisal policy: {kind}.allow_debug is true: the host of a debuggable enclave "
             "reads its memory, so no profile accepts one",
             code="policy.profile",
             hint="to try confide without hardware: confide up",
         )
-    table = {key: one for key, one in table.items() if key != "allow_debug"}
+    for key, (only_value, hint) in _STATEMENTS.get(kind, {}).items():
+        if key in table and table.pop(key) is not only_value:
+            raise invalid(f"{kind}.{key}", f"not {str(only_value).lower()}", hint=hint)
     read = cast("_Read", pkgutil.resolve_name(READERS[kind]))
     return read(table)
 

@@ -113,6 +113,35 @@ KEYS: Final[Mapping[str, Key]] = {
         _D.FLOOR,
         form="table of tables of 0 to 255",
     ),
+    "tdx.allow_debug": Key(
+        "the host may read the guest's memory:", _D.PERMISSION, False, form="false, the only value"
+    ),
+    "tdx.allow_status": Key(
+        "Intel's verdict on the platform is",
+        _D.ACCEPTED,
+        form="list of words, or of tables with status, until and advisories",
+    ),
+    "tdx.min_tcb_evaluation_number": Key(
+        "Intel's TCB data have at least number", _D.FLOOR, form="number"
+    ),
+    "tdx.sept_ve": Key(
+        "unseen page faults by the host are",
+        _D.ORDERED,
+        "disabled",
+        ("disabled", "paravisor"),
+        form="disabled, paravisor",
+    ),
+    "tdx.require_sept_ve_disable": Key(
+        "another way to write sept_ve:", _D.NEUTRAL, form="true, the only value"
+    ),
+    "tdx.service_td": Key(
+        "accepted service TDs have digest", _D.ACCEPTED, form="list of 96 hex digits"
+    ),
+    "tdx.allow_service_td": Key(
+        "any service TD is accepted:", _D.NEUTRAL, form="false, the only value"
+    ),
+    "tdx.mr_seam": Key("the TDX module has digest", _D.NARROWING, form="list of 96 hex digits"),
+    "tdx.eventlog": Key("the event log is", _D.NARROWING, form="required"),
     "platforms.snp_chip_ids": Key(
         "SEV-SNP runs on a chip of the list:", _D.NARROWING, form="list of 128 hex digits"
     ),

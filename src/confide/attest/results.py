@@ -11,14 +11,25 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol, runtime_checkable
 
 from confide.attest.claims import DEBUGGABLE, GPUS, PRODUCT
 from confide.attest.factors import Factor, Outcome
 from confide.errors import AttestationError
 from confide.wire.strict_json import b64url
 
-__all__ = ["LATEST", "AttestationResult", "EnclaveVerifier", "Verdict", "show_time", "to_unix"]
+if TYPE_CHECKING:
+    from confide.attest.endorsements import EndorsementSource
+
+__all__ = [
+    "LATEST",
+    "AttestationResult",
+    "EnclaveVerifier",
+    "TakesEndorsements",
+    "Verdict",
+    "show_time",
+    "to_unix",
+]
 
 LATEST: Final = 253_402_300_799
 """9999-12-31 23:59:59 UTC in Unix seconds: the last second a `datetime` holds."""
@@ -87,6 +98,15 @@ class EnclaveVerifier(Protocol):
         Raises:
             AttestationError: Refused. Nothing may be sent.
         """
+        ...
+
+
+@runtime_checkable
+class TakesEndorsements(Protocol):
+    """A verifier that can use vendor-signed data which its caller found."""
+
+    def with_endorsements(self, *sources: EndorsementSource) -> EnclaveVerifier:
+        """Return a verifier that looks into `sources` as well, after its own."""
         ...
 
 

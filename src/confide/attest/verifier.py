@@ -14,6 +14,7 @@ Pure functions of their arguments: no network, no clock, no environment.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import hmac
 from collections.abc import Mapping
@@ -125,6 +126,11 @@ class Verifier:
         self._platforms = with_built_ins(platforms)
         self._endorsements = endorsements
 
+    @property
+    def policy(self) -> AppraisalPolicy:
+        """What is good enough."""
+        return self._policy
+
     def verify(
         self, raw_evidence: bytes, *, document: bytes, manifest: bytes, nonce: bytes, at: datetime
     ) -> AttestationResult:
@@ -145,6 +151,12 @@ class Verifier:
             raise error
         return explanation.result
 
+    def with_endorsements(self, *sources: EndorsementSource) -> Verifier:
+        """Return a verifier that looks into `sources` as well, after its own."""
+        twin = copy.copy(self)
+        twin._endorsements = (*self._endorsements, *sources)
+        return twin
+
     def explain(
         self, raw_evidence: bytes, *, document: bytes, manifest: bytes, nonce: bytes, at: datetime
     ) -> Explanation:
@@ -162,10 +174,11 @@ def explain(
     at: datetime,
     policy: AppraisalPolicy | None,
     platforms: Mapping[str, EvidenceVerifier] = BUILT_IN,
+    endorsements: tuple[EndorsementSource, ...] = (),
 ) -> Explanation:
     """Say of every factor how it ended. Without a policy the answer is always a refusal."""
     exchange = _Exchange(raw_evidence, document, manifest, nonce, at)
-    return _examine(exchange, policy, with_built_ins(platforms), ())
+    return _examine(exchange, policy, with_built_ins(platforms), endorsements)
 
 
 def _examine(

@@ -210,11 +210,34 @@ def add_enclave(url: str, path: Path | None, as_json: bool) -> None:
 @config_option
 @_json_option
 def list_enclaves(path: Path | None, as_json: bool) -> None:
-    """List enclaves of the settings and of the database."""
+    """List enclaves of the settings and of the database, and how their evidence was judged.
+
+    The judgement is that of the gateway that runs on this database: accepted, refused (with
+    the error code and the factor that failed), or not checked. Nothing is routed to an
+    enclave whose evidence is not accepted.
+    """
+    from confide.gateway.addresses import enclave_url
+    from confide.gateway.standings import read_standings
+
     settings = settings_from(path)
-    rows = [{"enclave": url, "from": "settings"} for url in settings.enclaves]
-    found = _accounts(settings.database).enclaves()
-    emit([*rows, *({"enclave": url, "from": "database"} for url in found)], as_json)
+    known = [(enclave_url(url), "settings") for url in settings.enclaves]
+    known += [(url, "database") for url in _accounts(settings.database).enclaves()]
+    standings = read_standings(settings.database)
+    rows = []
+    for url, origin in known:
+        row = standings.get(url)
+        rows.append(
+            {
+                "enclave": url,
+                "from": origin,
+                "evidence": row["evidence"] if row else "not checked",
+                "platform": row["platform"] if row else None,
+                "code": row["code"] if row else None,
+                "factor": row["factor"] if row else None,
+                "until": _moment(row["until"], as_json) if row else None,
+            }
+        )
+    emit(rows, as_json)
 
 
 @enclaves.command("remove")

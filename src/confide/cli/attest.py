@@ -108,17 +108,27 @@ def _check_sources(url: str | None, bundle: Path | None, **others: object) -> No
 def _live(
     url: str, policy: AppraisalPolicy | None, nonce: str | None, save: Path | None, at: datetime
 ) -> Outcomes:
+    from confide.attest.collateral import EndorsementCache
     from confide.cli.attest_fetch import parse_url
     from confide.cli.attest_run import run
+    from confide.config.sources import home_directory
 
-    return run(parse_url(url), policy=policy, nonce=_nonce(nonce), save=save, at=at)
+    sources = (EndorsementCache(home_directory() / "endorsements"),)
+    return run(
+        parse_url(url), policy=policy, nonce=_nonce(nonce), save=save, at=at, endorsements=sources
+    )
 
 
 def _saved(path: Path, policy: AppraisalPolicy | None, at: datetime) -> Outcomes:
+    from confide.attest.collateral import EndorsementCache, Found
     from confide.cli.attest_bundle import Bundle
     from confide.cli.attest_run import run_bundle
+    from confide.config.sources import home_directory
 
-    return run_bundle(Bundle.read(path), policy=policy, at=at)
+    # Whoever looks at last week's evidence asks about last week's lists: what is newest now
+    # decides nothing about them, and they set no floor.
+    sources = (Found(EndorsementCache(home_directory() / "endorsements")),)
+    return run_bundle(Bundle.read(path), policy=policy, at=at, endorsements=sources)
 
 
 def _time(text: str) -> datetime:

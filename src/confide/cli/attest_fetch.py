@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 import click
 import httpx2
 
-from confide.client.discovery import KEYS_PATH, evidence_path, refusal
+from confide.attest.collateral.bundle import MAX_BUNDLE
+from confide.client.discovery import COLLATERAL_PATH, KEYS_PATH, evidence_path, refusal
 from confide.client.effects import Head, Reply
 from confide.errors import GatewayError, TransportError
 from confide.wire.directory import MAX_DIRECTORY
-from confide.wire.media_types import DIRECTORY, EVIDENCE
+from confide.wire.media_types import COLLATERAL, DIRECTORY, EVIDENCE
 
 __all__ = ["MAX_EVIDENCE", "Fetched", "Fetcher", "parse_url"]
 
@@ -83,6 +84,10 @@ class Fetcher:
             GatewayError: An answer that is not a directory.
         """
         return self._get(KEYS_PATH, DIRECTORY, MAX_DIRECTORY)
+
+    def collateral(self) -> Fetched:
+        """Read the endorsements that the gateway hands out. See `directory`."""
+        return self._get(COLLATERAL_PATH, COLLATERAL, MAX_BUNDLE)
 
     def evidence(self, document_sha256: bytes, nonce: bytes) -> Fetched:
         """Read the evidence for one key document that answers one challenge. See `directory`."""

@@ -12,6 +12,7 @@ from html import escape
 from typing import Final
 
 from confide.attest.factors import Factor, Outcome
+from confide.attest.policy import Profile
 from confide.attest.results import AttestationResult
 from confide.cli.attest_run import Examined, Outcomes
 from confide.cli.output import printable
@@ -125,6 +126,11 @@ def _verdict(one: Examined) -> str:
         return f'<p class="verdict bad"><b>NOT TRUSTED</b> {_text(reason)}</p>'
     policy = f"policy {one.result.policy_name}, SHA-256 {one.result.policy_digest.hex()}"
     until = _moment(one.result.expires_at)
+    if one.result.policy_profile != Profile.PRODUCTION:
+        return (
+            f'<p class="verdict bad"><b>LAB ONLY</b> until {until} by {_text(policy)}, which is no '
+            "policy for production</p>"
+        )
     return f'<p class="verdict good"><b>trusted</b> until {until} by {_text(policy)}</p>'
 
 

@@ -9,6 +9,9 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Final
 
+from confide.attest.collateral import Bundle as Endorsements
+from confide.attest.collateral import read_bundle
+from confide.attest.endorsements import EndorsementSource
 from confide.attest.evidence import Evidence, EvidenceKind
 from confide.attest.factors import FACTORS, Factor, FactorSheet, FactorSpec, Owner
 from confide.attest.policy import AppraisalPolicy
@@ -21,7 +24,9 @@ from confide.errors import (
     AttestationError,
     ConfideError,
     EvidenceError,
+    GatewayError,
     NoEnclaveAvailable,
+    TransportError,
 )
 from confide.wire.directory import Directory, Replica
 
@@ -102,6 +107,7 @@ class _Terms:
     nonce: bytes
     at: datetime
     policy: AppraisalPolicy | None
+    endorsements: tuple[EndorsementSource, ...] = ()
 
 
 def run(
@@ -111,6 +117,7 @@ def run(
     nonce: bytes,
     save: Path | None,
     at: datetime,
+    endorsements: tuple[EndorsementSource, ...] = (),
 ) -> Outcomes:
     """Fetch and check all replicas behind `url`.
 
@@ -120,6 +127,7 @@ def run(
         nonce: 32 bytes.
         save: Where to write what was fetched, or None.
         at: Now.
+        endorsements: Where collateral is looked for before what the gateway hands out.
 
     Raises:
         ConfigError: `save` cannot be written.
@@ -132,7 +140,7 @@ def run(
             replicas = _replicas(sheet, fetcher, at)
         except ConfideError as error:
             return Outcomes(url, nonce, (_unexamined(b"", sheet, error),), at)
-        terms = _Terms(nonce, at, policy)
+        terms = _Terms(nonce, at, policy, (*endorsements, _staples(fetcher)))
         examined = tuple(
             _fetch_and_examine(sheet.copy(), fetcher, replica, terms, fetched)
             for replica in replicas
@@ -142,7 +150,13 @@ def run(
     return Outcomes(url, nonce, examined, at)
 
 
-def run_bundle(bundle: Bundle, *, policy: AppraisalPolicy | None, at: datetime) -> Outcomes:
+def run_bundle(
+    bundle: Bundle,
+    *,
+    policy: AppraisalPolicy | None,
+    at: datetime,
+    endorsements: tuple[EndorsementSource, ...] = (),
+) -> Outcomes:
     """Check what somebody saved, without any network.
 
     Args:
@@ -150,6 +164,7 @@ def run_bundle(bundle: Bundle, *, policy: AppraisalPolicy | None, at: datetime) 
         policy: What is good enough; None refuses everything and still shows the factors.
         at: The time to check dates at. Evidence is a day old at most, so for a bundle of last
             week this is a time of last week.
+        endorsements: Where collateral is looked for.
     """
     sheet = FactorSheet(NETWORK_FACTORS)
     for spec in NETWORK_FACTORS:
@@ -158,7 +173,7 @@ def run_bundle(bundle: Bundle, *, policy: AppraisalPolicy | None, at: datetime) 
         "challenge of your own",
         "whoever saved the bundle chose the nonce; that it was fresh rests on their word",
     )
-    terms = _Terms(bundle.nonce, at, policy)
+    terms = _Terms(bundle.nonce, at, policy, endorsements)
     examined = tuple(_examine(sheet.copy(), one, terms) for one in bundle.replicas)
     return Outcomes(bundle.url, bundle.nonce, examined, at, bundle.fetched_at)
 
@@ -180,6 +195,14 @@ def _replicas(sheet: FactorSheet, fetcher: Fetcher, at: datetime) -> tuple[Repli
         sheet.mark_failed("evidence fetched", "no enclave is listed")
         raise NoEnclaveAvailable("the gateway lists no enclave")
     return replicas
+
+
+def _staples(fetcher: Fetcher) -> EndorsementSource:
+    """What the gateway hands out; a gateway that has nothing, or nothing usable, is no failure."""
+    try:
+        return read_bundle(fetcher.collateral().body, source="gateway")
+    except (AttestationError, GatewayError, TransportError):
+        return Endorsements()
 
 
 def _compare_clock(sheet: FactorSheet, date: str, at: datetime) -> None:
@@ -219,6 +242,7 @@ def _examine(sheet: FactorSheet, one: Fetched, terms: _Terms) -> Examined:
         nonce=terms.nonce,
         at=terms.at,
         policy=terms.policy,
+        endorsements=terms.endorsements,
     )
     return Examined(
         hashlib.sha256(one.document).digest(),

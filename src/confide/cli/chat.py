@@ -118,13 +118,18 @@ def _destination(base_url: str | None) -> tuple[str, str | None]:
 
 
 def _sealed(gateway: str, policy: Path | None) -> httpx2.BaseTransport:
+    from confide.attest.collateral import EndorsementCache
     from confide.attest.policy_file import read_policy
+    from confide.attest.verifier import Verifier
     from confide.client.transport import EncryptedTransport
+    from confide.config.sources import home_directory
 
     if policy is None:
         raise ConfigError("--gateway needs --policy: say which enclaves are good enough")
     now = datetime.now(tz=UTC)  # noqa: TID251 - the command line is where the wall clock enters
-    return EncryptedTransport(gateway, read_policy(policy, at=now))
+    cache = EndorsementCache(home_directory() / "endorsements")
+    verifier = Verifier(read_policy(policy, at=now), endorsements=(cache,))
+    return EncryptedTransport(gateway, verifier=verifier)
 
 
 def _client_env() -> dict[str, str]:

@@ -48,15 +48,27 @@ def gateway() -> None:
 @config_option
 @click.option("--host", help="Address to listen on. Default: 127.0.0.1.")
 @click.option("--port", type=int, help="Port to listen on. Default: 8001.")
-def serve(path: Path | None, host: str | None, port: int | None) -> None:
+@click.option(
+    "--policy",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Appraisal policy (TOML): which enclaves requests may reach. Required, here or as"
+    " policy_file.",
+)
+def serve(path: Path | None, host: str | None, port: int | None, policy: Path | None) -> None:
     """Serve until a stop signal; answers in flight finish first.
+
+    Each enclave is challenged before anything is routed to it, and again at least every
+    10 minutes; one whose evidence the policy refuses gets no request. Clients verify for
+    themselves all the same.
 
     Makes the database and its keys on the first start. Events go to standard error as JSON
     lines; they hold no content, no API key and no address.
     """
-    from confide.apps.gateway import serve_gateway
+    from confide.apps.gateway import policy_verifier, serve_gateway
 
-    serve_gateway(settings_from(path, host=host, port=port))
+    settings = settings_from(path, host=host, port=port, policy_file=policy)
+    serve_gateway(settings, verifier=policy_verifier(settings))
 
 
 @gateway.command()

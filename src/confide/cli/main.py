@@ -42,6 +42,9 @@ COMMANDS = {
     "config": Entry("config", "Show and check settings, with the origin of each value."),
     "doctor": Entry("doctor", "Check whether this machine can run confide."),
     "enclave": Entry("enclave", "Serve the enclave, the room that opens requests.", "enclave"),
+    "endorsements": Entry(
+        "endorsements", "Fetch, carry and list chip vendors' certificates and lists."
+    ),
     "gateway": Entry("gateway", "Serve the blind gateway; migrate its database.", "gateway"),
     "keys": Entry("keys", "Create, rotate, back up and restore the keys kept at home."),
     "measure": Entry(

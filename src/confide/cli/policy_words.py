@@ -49,7 +49,7 @@ def _table(kind: str, inner: Mapping[str, object]) -> Iterator[str]:
         if group != kind or not name:
             continue
         value = inner.get(name, key.default)
-        if value is None or name == "allow_debug":
+        if value is None or key.form.endswith("the only value"):
             continue
         yield f"{key.says} {show(value)}"
 
@@ -105,8 +105,7 @@ _REMARKS: Final = {
     ("snp", "crl", "optional"): "withdrawn AMD keys are found only if a list is at hand",
     ("snp", "allow_migration_agent", True): "a migration agent may move the guest's memory",
     ("snp", "require_alias_check", False): "memory aliasing (BadRAM) is not ruled out",
-    ("tdx", "allow_service_td", True): "a service TD may read or move the guest",
-    ("tdx", "require_sept_ve_disable", False): "the host can inject page faults unseen",
+    ("tdx", "sept_ve", "paravisor"): "page faults are the paravisor's, so the cloud's, to see",
     ("nvidia", "required", False): "an enclave without GPUs is accepted as well",
     ("nvidia", "revocation", "none"): "a withdrawn GPU is not noticed",
 }
@@ -121,6 +120,8 @@ def _of_table(kind: str, inner: object) -> Iterator[str]:
     floors = inner.get("min_tcb")
     if isinstance(floors, Mapping) and any(str(name).startswith("Milan") for name in floors):
         yield "snp.min_tcb lists Milan, which the default policy refuses"
+    if "service_td" in inner:
+        yield "tdx.service_td: a service TD may read or move the guest"
     statuses = inner.get("allow_status")
     if isinstance(statuses, list) and any(one != "UpToDate" for one in statuses):
         yield "tdx.allow_status accepts platforms that Intel does not call up to date"

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from confide.cli.output import talk
 from confide.cli.proxy_daemon import log, start, status, stop
 from confide.cli.proxy_exec import claude, exec_
 from confide.cli.proxy_options import Given, server_options
@@ -77,12 +78,16 @@ def _run(pid_file: Path | None, log_file: Path | None, with_parent: bool, **opti
 
 def _serve(given: Given, *, pid_file: Path | None, log_file: Path | None) -> None:
     from confide.apps.proxy import Surroundings, policy_verifier, serve_proxy
+    from confide.attest.policy import Profile
     from confide.config.sources import home_directory
 
     settings = given.settings()
+    verifier = policy_verifier(settings)
+    if verifier.policy.profile is not Profile.PRODUCTION:
+        talk(f"confide: LAB ONLY: {verifier.policy.name} is no policy for production")
     serve_proxy(
         settings,
-        verifier=policy_verifier(settings),
+        verifier=verifier,
         surroundings=Surroundings(home_directory(), pid_file, log_file),
     )
 

@@ -69,11 +69,34 @@ def _keygen(file: Path, passphrase_file: Path | None, as_json: bool) -> None:
 
 @release.command("keys")
 @click.option("--name", required=True, help="Name of the publisher.")
-@click.option("--version", "number", type=click.IntRange(1), required=True, metavar="N")
-@click.option("--threshold", type=click.IntRange(1, 16), required=True, metavar="N")
-@click.option("--key", "public", type=_FILE, multiple=True, required=True, metavar="FILE.pub")
-@click.option("--not-after", type=MOMENT, required=True, metavar="DATE")
-@click.option("--out", type=_NEW, required=True, metavar="FILE")
+@click.option(
+    "--version",
+    "number",
+    type=click.IntRange(1),
+    required=True,
+    metavar="N",
+    help="1, then one more with each change of the signers.",
+)
+@click.option(
+    "--threshold",
+    type=click.IntRange(1, 16),
+    required=True,
+    metavar="N",
+    help="How many signers it takes.",
+)
+@click.option(
+    "--key",
+    "public",
+    type=_FILE,
+    multiple=True,
+    required=True,
+    metavar="FILE.pub",
+    help="Public half of a signer's key. Repeatable, at most 16.",
+)
+@click.option(
+    "--not-after", type=MOMENT, required=True, metavar="DATE", help="When they sign no more."
+)
+@click.option("--out", type=_NEW, required=True, metavar="FILE", help="The list, to be signed.")
 def _keys(
     name: str,
     number: int,

@@ -9,18 +9,21 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from confide.attest.collateral import Bundle, read_bundle
 from confide.client.effects import Head, Reply
 from confide.errors import ConfideError, GatewayError, RateLimited, ReplayError
 from confide.wire.directory import Directory
-from confide.wire.media_types import DIRECTORY, EVIDENCE, PROBLEM
+from confide.wire.media_types import COLLATERAL, DIRECTORY, EVIDENCE, PROBLEM
 from confide.wire.metadata import REQUEST_ID_HEADER
 from confide.wire.problems import Problem, error_for
 
 __all__ = [
+    "COLLATERAL_PATH",
     "KEYS_PATH",
     "MAX_EVIDENCE",
     "SEALED_PATH",
     "evidence_path",
+    "read_collateral",
     "read_directory",
     "read_evidence",
     "refusal",
@@ -28,6 +31,7 @@ __all__ = [
     "unexpected_media_type",
 ]
 
+COLLATERAL_PATH: Final = "/.well-known/confide/collateral"
 KEYS_PATH: Final = "/.well-known/confide/keys"
 SEALED_PATH: Final = "/v1/sealed"
 MAX_EVIDENCE: Final = 4 * 1024 * 1024  # eight GPU reports with certificates fit
@@ -64,6 +68,18 @@ def read_evidence(reply: Reply) -> bytes:
         ConfideError: The gateway refused, or answered with something else.
     """
     return _body(reply, EVIDENCE)
+
+
+def read_collateral(reply: Reply) -> Bundle:
+    """Read the endorsements that the gateway staples; none if it has no such route.
+
+    Raises:
+        GatewayError: The gateway refused, or answered with something else.
+        EvidenceError: What it sent is malformed.
+    """
+    if reply.status == 404:
+        return Bundle()
+    return read_bundle(_body(reply, COLLATERAL), source="gateway")
 
 
 def _body(reply: Reply, media_type: str) -> bytes:

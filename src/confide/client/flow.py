@@ -1,6 +1,7 @@
 """One sealed exchange as a generator without I/O: discover, verify, seal, send, open.
 
-    1. A verified replica: the directory, then evidence with a fresh nonce for each replica.
+    1. A verified replica: the directory, the endorsements that the gateway staples, then evidence
+       with a fresh nonce for each replica.
     2. Seal the request to its key.
     3. Send it through the gateway.
     4. Open the head of the answer; the driver feeds the rest to `Answer` as it comes.
@@ -24,11 +25,15 @@ from email.utils import formatdate
 from functools import partial
 from typing import Final
 
+from confide.attest.collateral.bundle import MAX_BUNDLE
+from confide.attest.results import EnclaveVerifier, TakesEndorsements
 from confide.client.discovery import (
+    COLLATERAL_PATH,
     KEYS_PATH,
     MAX_EVIDENCE,
     SEALED_PATH,
     evidence_path,
+    read_collateral,
     read_directory,
     read_evidence,
     refusal,
@@ -56,7 +61,13 @@ from confide.sealing.exchange import (
 from confide.sealing.padding import PaddingProfile
 from confide.wire.directory import MAX_DIRECTORY, Replica
 from confide.wire.key_document import KeyDocument
-from confide.wire.media_types import CHUNKED_REQUEST, CHUNKED_RESPONSE, DIRECTORY, EVIDENCE
+from confide.wire.media_types import (
+    CHUNKED_REQUEST,
+    CHUNKED_RESPONSE,
+    COLLATERAL,
+    DIRECTORY,
+    EVIDENCE,
+)
 from confide.wire.metadata import DOCUMENT_HEADER
 from confide.wire.problems import MAX_PROBLEM
 
@@ -157,11 +168,12 @@ def establish(sessions: Sessions, *, seen: int | None = None) -> Flow[None]:
 
 def _discover(sessions: Sessions) -> Flow[list[Session]]:
     reply = yield Fetch(KEYS_PATH, DIRECTORY, MAX_DIRECTORY)
+    verifier = yield from _with_collateral(sessions.verifier)
     found: list[Session] = []
     refusals: list[ConfideError] = []
     for replica in read_directory(reply).replicas[:_MAX_VERIFIED]:
         try:
-            found.append((yield from _verify(replica, sessions)))
+            found.append((yield from _verify(replica, sessions, verifier)))
         except (AttestationError, GatewayError, KeyConfigError) as error:
             # One bad replica does not take the others away; it is not used.
             refusals.append(error)
@@ -172,12 +184,27 @@ def _discover(sessions: Sessions) -> Flow[list[Session]]:
     raise refusals[0] if refusals else NoEnclaveAvailable("the gateway lists no enclave")
 
 
-def _verify(replica: Replica, sessions: Sessions) -> Flow[Session]:
+def _with_collateral(verifier: EnclaveVerifier) -> Flow[EnclaveVerifier]:
+    """Let the verifier look into what the gateway staples, if it has a use for it.
+
+    This is help, and the gateway may have none: a refusal leaves what lies on this machine
+    and in the evidence. What it sends is checked like any other collateral.
+    """
+    if not isinstance(verifier, TakesEndorsements):
+        return verifier
+    reply = yield Fetch(COLLATERAL_PATH, COLLATERAL, MAX_BUNDLE)
+    try:
+        return verifier.with_endorsements(read_collateral(reply))
+    except GatewayError:
+        return verifier
+
+
+def _verify(replica: Replica, sessions: Sessions, verifier: EnclaveVerifier) -> Flow[Session]:
     document = KeyDocument.parse(replica.document)
     nonce = secrets.token_bytes(NONCE_LENGTH)
     reply = yield Fetch(evidence_path(document.sha256, nonce), EVIDENCE, MAX_EVIDENCE)
     now = sessions.now()
-    verdict = sessions.verifier.verify(
+    verdict = verifier.verify(
         read_evidence(reply),
         document=replica.document,
         manifest=replica.manifest,

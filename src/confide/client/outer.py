@@ -13,7 +13,7 @@ from typing import Final
 
 import httpx2
 
-from confide.client.discovery import KEYS_PATH
+from confide.client.discovery import COLLATERAL_PATH, KEYS_PATH
 from confide.client.effects import Fetch, Post
 from confide.client.messages import AUTHORITY, Answer, PlainRequest
 from confide.dialects.error_bodies import openai_error
@@ -117,10 +117,14 @@ class Outer:
         headers = {"accept": effect.accept}
         return httpx2.Request(
             "GET",
-            self._url(self._documents, effect.path),
+            self._url(self._asked(effect.path), effect.path),
             headers=headers,
             extensions={"timeout": _FETCH_TIMEOUT},
         )
+
+    def _asked(self, path: str) -> str:
+        """An enclave has its own documents; endorsements are stapled by the gateway alone."""
+        return self.gateway if path == COLLATERAL_PATH else self._documents
 
     def post(self, effect: Post, request: httpx2.Request) -> httpx2.Request:
         """Build the sealed request. Of the caller's request only the time limits are used."""

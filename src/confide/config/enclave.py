@@ -175,6 +175,11 @@ class ModelSettings(_Table):
     backend_model: Name | None = Field(
         None, description="Name of the model at the backend; the same name if absent."
     )
+    type: Literal["chat", "embedding", "audio"] | None = Field(
+        None,
+        description="What it can be asked: chat (with completions and responses), embedding, or "
+        "audio (transcriptions and translations). Absent: chat and embedding, if the backend can.",
+    )
 
 
 class LoadedSettings(NamedTuple):

@@ -41,6 +41,21 @@ class GatewaySettings(BaseModel):
         (),
         description="Base URLs of enclaves, besides those added with confide admin enclaves add.",
     )
+    policy_file: Path | None = Field(
+        None,
+        description="Appraisal policy (TOML): which enclaves requests may reach. Required.",
+    )
+    endorsements: Path = Field(
+        default_factory=lambda: _in_home("endorsements"),
+        description="Directory of endorsements, used for the policy and handed to clients;"
+        " confide endorsements fetch --dir fills it.",
+    )
+    evidence_check_s: float = Field(
+        600,
+        gt=0,
+        le=3600,
+        description="Most seconds between two challenges of an enclave by this gateway.",
+    )
     requests_per_minute: int = Field(
         60,
         gt=0,
@@ -56,7 +71,10 @@ class GatewaySettings(BaseModel):
         16, gt=0, description="Answers of a key that may be in flight at once."
     )
     evidence_per_minute: int = Field(
-        30, gt=0, description="Evidence challenges per minute from one address."
+        30,
+        gt=0,
+        description="Evidence challenges per minute from one address, and as many"
+        " requests for endorsements.",
     )
     evidence_total_per_minute: int = Field(
         600, gt=0, description="Evidence challenges per minute from all addresses together."

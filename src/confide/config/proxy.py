@@ -9,6 +9,8 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from confide.config.sources import home_directory
+
 __all__ = ["LEVELS", "ProxySettings", "parse_level", "parse_size"]
 
 LEVELS: Final = {
@@ -94,6 +96,16 @@ class ProxySettings(BaseModel):
     )
     policy_file: Path | None = Field(
         None, description="Appraisal policy (TOML): what evidence is good enough."
+    )
+    endorsements: Path = Field(
+        default_factory=lambda: home_directory() / "endorsements",
+        description="Directory of endorsements and of what was newest; confide endorsements"
+        " fills it. Default: endorsements in the data directory.",
+    )
+    endorsement_files: tuple[Path, ...] = Field(
+        (),
+        description="Bundles that confide endorsements export wrote; looked into before the"
+        " directory.",
     )
     json_body_limit: Annotated[int, BeforeValidator(parse_size)] = Field(
         32 * 1024**2,

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from confide.dialects.sse import encode_event
 from confide.errors import (
@@ -147,7 +147,8 @@ def _shape(error: ConfideError) -> _Shape:
         return _TRANSPORT.get(error.code, _TRANSPORT_CUT)
     for kind, shape in _SHAPES:
         if isinstance(error, kind):
-            return shape
+            at_fault = kind is GatewayError and error.status < 500  # type: ignore[attr-defined]
+            return replace(shape, type=_INVALID) if at_fault else shape
     return _Shape(_SERVER)
 
 

@@ -212,6 +212,8 @@ class Door:
                 opened.grant,
                 self._router,
                 self._isolation.secret_for(opened.grant.domain),
+                query=request.path.partition("?")[2],
+                content_type=single_header(request, b"content-type"),
             )
             return await route.handle(call), "complete"
         except EnclaveError as error:

@@ -116,7 +116,7 @@ class UsageLedger:
             domain=line.grant.domain,
             key_id=line.grant.key_id,
             model_class=model_class or _NO_MODEL,
-            operation=line.operation.value,
+            operation=line.operation.granted_as,
             prompt_tokens=count(usage.prompt_tokens),
             completion_tokens=count(usage.completion_tokens),
             precision="bucketed" if bucketed else usage.precision,

@@ -25,6 +25,7 @@ from confide.errors import (
 )
 from confide.gateway.admission import Admission
 from confide.gateway.callers import Callers
+from confide.gateway.collateral import COLLATERAL_PATH, CollateralRoute
 from confide.gateway.directory import EVIDENCE_PATH, DirectoryRoutes
 from confide.gateway.instruments import Instruments
 from confide.gateway.ledger import Ledger
@@ -36,7 +37,7 @@ from confide.gateway.tending import tend
 from confide.telemetry.logs import event
 from confide.telemetry.metrics import CONTENT_TYPE
 from confide.wire.endpoints import ENDPOINTS_PATH
-from confide.wire.media_types import DIRECTORY, EVIDENCE, PROBLEM
+from confide.wire.media_types import COLLATERAL, DIRECTORY, EVIDENCE, PROBLEM
 from confide.wire.metadata import REQUEST_ID_HEADER
 from confide.wire.problems import problem_for
 
@@ -65,6 +66,7 @@ class Parts:
 
     sealed: SealedRoute
     directory: DirectoryRoutes
+    collateral: CollateralRoute
     admission: Admission
     callers: Callers
     registry: Registry
@@ -139,6 +141,8 @@ class GatewayApp:
         _only(scope, "GET")
         if path == _KEYS_PATH:
             return DIRECTORY, await parts.directory.keys()
+        if path == COLLATERAL_PATH:
+            return COLLATERAL, await parts.collateral.content(address)
         if path == _KEY_PATH:
             return "application/json", self._key(headers)
         if path == "/healthz":
@@ -236,7 +240,7 @@ class GatewayApp:
                 event("accounts-reloaded", count=len(self.parts.callers))
 
 
-_LOOK_UPS: Final = frozenset({_KEYS_PATH, _KEY_PATH, "/healthz", "/metrics"})
+_LOOK_UPS: Final = frozenset({_KEYS_PATH, _KEY_PATH, COLLATERAL_PATH, "/healthz", "/metrics"})
 
 
 async def _unless_gone(receive: Receive, work: Coroutine[Any, Any, _AnswerT]) -> _AnswerT:

@@ -39,6 +39,9 @@ _STATEMENT_OUTCOMES: Final = (
 )
 
 
+#: How a challenge to an enclave ends.
+VETTING_OUTCOMES: Final = ("accepted", "refused", "unavailable")
+
 #: Tasks that run as long as the gateway.
 _TASKS: Final = ("accounts", "enclave", "usage")
 
@@ -51,6 +54,7 @@ class Instruments:
         *,
         enclaves_healthy: Callable[[], float],
         enclaves_known: Callable[[], float],
+        enclaves_refused: Callable[[], float],
         ledger_pending: Callable[[], float],
         ledger_failing: Callable[[], float],
         fields_dropped: Callable[[], float],
@@ -77,11 +81,17 @@ class Instruments:
             "Signed usage statements, accepted or refused.",
             labels={"outcome": _STATEMENT_OUTCOMES},
         )
+        looks = registry.counter(
+            "confide_gateway_evidence_checks_total",
+            "Challenges of this gateway to its enclaves, by how they ended.",
+            labels={"outcome": VETTING_OUTCOMES},
+        )
         failures = registry.counter(
             "confide_gateway_task_failures_total",
             "Unexpected errors of background tasks; each started again.",
             labels={"task": _TASKS},
         )
+        self._looks = {name: looks.child(outcome=name) for name in VETTING_OUTCOMES}
         self._failures = {name: failures.child(task=name) for name in _TASKS}
         self._requests = {name: requests.child(outcome=name) for name in OUTCOMES}
         self._refusals = {name: refusals.child(code=name) for name in REFUSALS}
@@ -96,6 +106,7 @@ class Instruments:
         for name, help_text, read in (
             ("enclaves_healthy", "Enclaves on offer.", enclaves_healthy),
             ("enclaves_known", "Enclaves known.", enclaves_known),
+            ("enclaves_refused", "Enclaves whose evidence is not accepted.", enclaves_refused),
             ("ledger_pending", "Rows waiting to be written.", ledger_pending),
             ("ledger_failing", "1 while the database refuses rows.", ledger_failing),
             ("log_fields_dropped", "Log fields and values that were refused.", fields_dropped),
@@ -118,6 +129,10 @@ class Instruments:
         self._statements["accepted"].inc(accepted)
         if problem is not None:
             self._statements[problem].inc()
+
+    def vetted(self, outcome: str) -> None:
+        """Count one challenge of an enclave."""
+        self._looks[outcome].inc()
 
     def failed(self, task: str) -> None:
         """Count one failure of a background task."""

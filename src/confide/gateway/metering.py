@@ -19,8 +19,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from confide.errors import ConfideError, SealingError
+from confide.gateway.asking import fetch
 from confide.gateway.ledger import ChainRow, Ledger, StatementBatch, StatementRow
-from confide.gateway.registry import Enclave, fetch
+from confide.gateway.registry import Enclave
 from confide.telemetry.logs import event
 from confide.wire.usage import (
     FIRST_PREVIOUS,

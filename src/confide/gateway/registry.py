@@ -6,8 +6,10 @@ success. Documents it served earlier in the same boot stay routable for a day af
 because clients seal to them during the grace after a rotation; whether the key still opens
 requests is for the enclave to say.
 
-The gateway does not verify evidence. It could not speak for it: clients verify, and a
-gateway that lies about a document only makes them refuse.
+An enclave is also asked to prove itself (`confide.gateway.vetting`): no document is offered, and
+no request reaches it, before its evidence was accepted under the operator's policy, and no longer
+than that verdict lasts. This protects the operator. It gives clients nothing to rely on: they
+verify for themselves, and a gateway that lies about a document only makes them refuse.
 """
 
 from __future__ import annotations
@@ -19,56 +21,29 @@ from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
-from confide.errors import ConfideError, KeyConfigError, NoEnclaveAvailable, TransportError
+from confide.errors import (
+    AttestationError,
+    ConfideError,
+    KeyConfigError,
+    NoEnclaveAvailable,
+)
+from confide.gateway.asking import fetch
 from confide.gateway.tending import tend
-from confide.gateway.upstream import EnclaveUpstream, Headers, Upstream
+from confide.gateway.upstream import EnclaveUpstream
+from confide.gateway.vetting import Standing, Vetting
 from confide.telemetry.logs import event
 from confide.wire.directory import Directory, Replica
 from confide.wire.key_document import KeyDocument
 
-__all__ = ["Enclave", "Registry", "fetch"]
+__all__ = ["Enclave", "Registry"]
 
 _KEYS: Final = b"/.well-known/confide/keys"
 _HEALTH: Final = b"/healthz"
-_TIMEOUT_S: Final = 5.0
 _MAX_DIRECTORY: Final = 2 * 1024 * 1024
 _MAX_DOCUMENTS: Final = 16
 _FAILURES: Final = 2
 _RETRY_S: Final = 0.5
 _REFRESH_PAUSE_S: Final = 0.25
-
-
-async def fetch(
-    upstream: Upstream,
-    method: bytes,
-    target: bytes,
-    *,
-    headers: Headers = (),
-    body: bytes = b"",
-    limit: int = 64 * 1024,
-) -> bytes:
-    """Make one small request to an enclave.
-
-    Returns:
-        The body of a 2xx answer.
-
-    Raises:
-        NoEnclaveAvailable: No connection.
-        TransportError: No answer within 5 s, another status, or a body over `limit` bytes.
-    """
-    try:
-        async with asyncio.timeout(_TIMEOUT_S):
-            exchange = await upstream.open(method, target, headers, body, length=len(body))
-            try:
-                await exchange.head()
-                content = await exchange.read(limit)
-            finally:
-                exchange.close()
-    except TimeoutError:
-        raise TransportError("the enclave did not answer in time", code="enclave-slow") from None
-    if not 200 <= exchange.status < 300:
-        raise TransportError(f"the enclave answered {exchange.status}", code="enclave-refused")
-    return content
 
 
 class Enclave:
@@ -81,6 +56,7 @@ class Enclave:
         healthy: Whether it is offered to clients.
         document: Its newest key document, or None before the first answer.
         replica: What it says of itself, byte for byte.
+        standing: How its evidence was judged last.
     """
 
     def __init__(self, url: str, upstream: EnclaveUpstream) -> None:
@@ -93,7 +69,10 @@ class Enclave:
         self.failures = 0
         self.refreshing: asyncio.Task[None] | None = None
         self.refreshed = -1.0  # loop time of the last refresh that a request caused
+        self.standing = Standing()
+        self.vetting = asyncio.Lock()  # one challenge at a time
         self._documents: OrderedDict[str, tuple[frozenset[int], int]] = OrderedDict()
+        self._before: dict[str, str | None] = {}  # document to the one it says came before
         self._answered = asyncio.Event()
         self._due = asyncio.Event()
 
@@ -101,6 +80,23 @@ class Enclave:
         """Whether a document (hexadecimal SHA-256) is this enclave's and lists the key id."""
         known = self._documents.get(document)
         return known is not None and key_id in known[0] and now < known[1] + _GRACE_S
+
+    def vouched(self, document: str, now: float) -> bool:
+        """Whether evidence covers this document and the verdict still lasts.
+
+        Evidence for the newest document covers those before it: each names the digest of the
+        one before, and the evidence is about all of its bytes.
+        """
+        if now < self.standing.accepted.get(document, 0.0):
+            return True
+        if self.document is None or now >= self.standing.accepted.get(self.document.sha256_hex, 0):
+            return False
+        earlier = self.document.previous_sha256
+        for _ in range(_MAX_DOCUMENTS):
+            if earlier is None or earlier == document:
+                break
+            earlier = self._before.get(earlier)
+        return earlier == document
 
     def knows(self, document: str) -> bool:
         """Whether a document was served by this enclave in this boot."""
@@ -119,10 +115,13 @@ class Enclave:
         changed = replica != self.replica
         if self.document is not None and self.document.boot_id != document.boot_id:
             self._documents.clear()  # its old keys died with the old process
+            self._before.clear()
             self.upstream.drop_idle()
         self._documents[document.sha256_hex] = (_key_ids(document), document.not_after)
+        self._before[document.sha256_hex] = document.previous_sha256
         while len(self._documents) > _MAX_DOCUMENTS:
-            self._documents.popitem(last=False)
+            del self._before[self._documents.popitem(last=False)[0]]
+        self.standing.keep(*self._documents)
         self.replica, self.document = replica, document
         return changed
 
@@ -151,6 +150,11 @@ def _key_ids(document: KeyDocument) -> frozenset[int]:
     return frozenset(config.key_id for config in document.key_configs)
 
 
+def _word(text: str | None) -> str | None:
+    """Make the name of a factor one word, as the log takes."""
+    return None if text is None else text.replace(" ", "-")
+
+
 async def _wait(flag: asyncio.Event, timeout_s: float) -> None:
     try:
         async with asyncio.timeout(timeout_s):
@@ -168,6 +172,7 @@ class Registry:
         *,
         poll_s: float,
         now: Callable[[], float],
+        vetting: Vetting,
         make_upstream: Callable[[str], EnclaveUpstream] = EnclaveUpstream,
         companions: Sequence[Callable[[Enclave], Awaitable[None]]] = (),
     ) -> None:
@@ -176,11 +181,13 @@ class Registry:
         Args:
             poll_s: Seconds between two polls of one enclave.
             now: Unix seconds.
+            vetting: Decides whether an enclave's evidence is good enough.
             make_upstream: How to reach a base URL.
             companions: Coroutines that run beside each enclave for as long as it is here.
         """
         self._poll_s = poll_s
         self._now = now
+        self._vetting = vetting
         self._make_upstream = make_upstream
         self._companions = companions
         self._wanted: dict[str, tuple[str, ...]] = {}
@@ -190,11 +197,22 @@ class Registry:
         self._running = False
         #: Told which task failed; it starts again by itself.
         self.on_failure: Callable[[str], None] = lambda _: None
+        #: Told how each look at evidence ended: accepted, refused or unavailable.
+        self.on_vetting: Callable[[str], None] = lambda _: None
+        #: Told that what is known about some enclave's evidence changed.
+        self.on_standing: Callable[[], None] = lambda: None
+        #: Told that nothing is routed any more.
+        self.on_stop: Callable[[], None] = lambda: None
 
     @property
     def enclaves(self) -> tuple[Enclave, ...]:
         """All enclaves, in the order they were added."""
         return tuple(self._enclaves.values())
+
+    @property
+    def refused(self) -> int:
+        """How many enclaves showed evidence that was not accepted."""
+        return sum(enclave.standing.code is not None for enclave in self.enclaves)
 
     @property
     def healthy(self) -> int:
@@ -232,6 +250,7 @@ class Registry:
             enclave.upstream.close()
         self._enclaves.clear()
         self._tasks.clear()
+        self.on_stop()
 
     def directory(self) -> bytes:
         """Return the directory of all healthy enclaves, each document once."""
@@ -239,7 +258,10 @@ class Registry:
             replicas = {
                 enclave.document.sha256: enclave.replica
                 for enclave in self._enclaves.values()
-                if enclave.healthy and enclave.document and enclave.replica
+                if enclave.healthy
+                and enclave.document
+                and enclave.replica
+                and enclave.vouched(enclave.document.sha256_hex, self._now())
             }
             self._directory = Directory(tuple(replicas.values())).encode()
         return self._directory
@@ -265,7 +287,7 @@ class Registry:
         enclave.poll_soon()
 
     async def poll(self, enclave: Enclave) -> None:
-        """Ask one enclave for its health and its directory."""
+        """Ask one enclave for its health, its directory and, when due, its evidence."""
         try:
             await fetch(enclave.upstream, b"GET", _HEALTH)
             raw = await fetch(enclave.upstream, b"GET", _KEYS, limit=_MAX_DIRECTORY)
@@ -273,6 +295,12 @@ class Registry:
             if len(replicas) != 1:
                 raise KeyConfigError("an enclave's directory has one replica")
             document = KeyDocument.parse(replicas[0].document)
+            async with enclave.vetting:
+                await self._vet(enclave, replicas[0], document)
+        except AttestationError as error:
+            enclave.failures = 0  # it answers; that is not what is wrong with it
+            self._eject(enclave, error.code)
+            return
         except ConfideError as error:
             enclave.failures += 1
             if enclave.failures >= _FAILURES or isinstance(error, NoEnclaveAvailable):
@@ -289,6 +317,45 @@ class Registry:
                 document_sha256=document.sha256_hex,
                 boot_id=document.boot_id,
             )
+
+    async def _vet(self, enclave: Enclave, replica: Replica, document: KeyDocument) -> None:
+        """Challenge the enclave if that is due, and keep the outcome.
+
+        Raises:
+            AttestationError: Its evidence is not acceptable, now or when it was looked at last.
+            ConfideError: It gave none, and no verdict lasts.
+        """
+        standing, name = enclave.standing, document.sha256_hex
+        if not self._vetting.due(standing, name, self._now()):
+            if not enclave.vouched(name, self._now()):
+                raise AttestationError("refused before", code=standing.code)
+            return
+        try:
+            verdict = await self._vetting.examine(enclave.upstream, replica, document)
+        except AttestationError as error:
+            standing.refuse(name, error, self._now())
+            self._note(enclave, error)
+            raise
+        except ConfideError as error:
+            self.on_vetting("unavailable")
+            if not enclave.vouched(name, self._now()):
+                raise
+            event("evidence-unavailable", level="warning", enclave=enclave.name, code=error.code)
+            return
+        standing.accept(name, verdict, self._now())
+        self._note(enclave, None)
+
+    def _note(self, enclave: Enclave, error: AttestationError | None) -> None:
+        self.on_vetting("accepted" if error is None else "refused")
+        event(
+            "evidence-accepted" if error is None else "evidence-refused",
+            level="info" if error is None else "warning",
+            enclave=enclave.name,
+            document_sha256=enclave.standing.document,
+            code=None if error is None else error.code,
+            factor=None if error is None else _word(error.failed_factor),
+        )
+        self.on_standing()
 
     def _add(self, url: str) -> None:
         enclave = Enclave(url, self._make_upstream(url))
@@ -310,6 +377,7 @@ class Registry:
         enclave.upstream.drop_idle()
         self._directory = None
         event("enclave-removed", enclave=enclave.name)
+        self.on_standing()
 
     def _eject(self, enclave: Enclave, code: str) -> None:
         if enclave.healthy:

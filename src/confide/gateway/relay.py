@@ -25,14 +25,24 @@ from confide.gateway.upstream import Exchange, Headers, Upstream
 from confide.wire.envelope import HEADER_LENGTH, RequestHeader, prefix_length
 from confide.wire.metadata import RESPONSE_HEADERS
 
-__all__ = ["CallerGone", "Line", "Message", "Receive", "Relay", "Send", "Upload", "wait_until_gone"]
+__all__ = [
+    "ENCLAVE_HEADERS",
+    "CallerGone",
+    "Line",
+    "Message",
+    "Receive",
+    "Relay",
+    "Send",
+    "Upload",
+    "wait_until_gone",
+]
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
-#: The server writes its own date and framing.
-_PASSED: Final = frozenset(
+#: Headers of an enclave's answer that go on; the server writes its own date and framing.
+ENCLAVE_HEADERS: Final = frozenset(
     name.encode() for name in RESPONSE_HEADERS - {"date", "transfer-encoding", "confide-request-id"}
 )
 
@@ -167,11 +177,30 @@ class Relay:
             "cancelled" (the caller went) or "failed" (the enclave went).
     """
 
-    __slots__ = ("_cause", "_send", "_task", "_upload", "bytes_down", "outcome", "status")
+    __slots__ = (
+        "_cause",
+        "_passed",
+        "_send",
+        "_task",
+        "_upload",
+        "bytes_down",
+        "outcome",
+        "status",
+    )
 
-    def __init__(self, upload: Upload, send: Send) -> None:
+    def __init__(
+        self, upload: Upload, send: Send, *, passed: frozenset[bytes] = ENCLAVE_HEADERS
+    ) -> None:
+        """Take both ends.
+
+        Args:
+            upload: The request's body.
+            send: As in ASGI.
+            passed: Names of the answer's headers that go on, in lower case.
+        """
         self._upload = upload
         self._send = send
+        self._passed = passed
         self._task: asyncio.Task[Any] | None = None
         self._cause: Exception | None = None
         self.status = 0
@@ -250,7 +279,7 @@ class Relay:
         self, exchange: Exchange, own: Headers, side: asyncio.Future[None] | None
     ) -> None:
         await exchange.head()
-        headers = [pair for pair in exchange.headers if pair[0] in _PASSED]
+        headers = [pair for pair in exchange.headers if pair[0] in self._passed]
         status = exchange.status
         send = self._send
         await send({"type": "http.response.start", "status": status, "headers": [*headers, *own]})

@@ -18,10 +18,10 @@ from confide.errors import ConfigError
 __all__ = ["COLUMNS", "REVISION", "SchemaState", "connect", "inspect", "require_current"]
 
 #: The Alembic revision this version serves on.
-REVISION: Final = "0002"
+REVISION: Final = "0003"
 
 #: Every revision this version knows how to upgrade from.
-_KNOWN: Final = ("0001", REVISION)
+_KNOWN: Final = ("0001", "0002", REVISION)
 
 #: Table to its columns. Equal to `confide.gateway.tables`, without importing SQLAlchemy at
 #: start: it would double the memory of a gateway that is already migrated.

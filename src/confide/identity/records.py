@@ -28,7 +28,7 @@ UsagePolicy = Literal["exact", "bucketed"]
 ANY: Final = "*"
 
 #: Operations a grant can name; the enclave enforces them inside the seal.
-OPERATIONS: Final = ("chat", "completions", "embeddings", "models")
+OPERATIONS: Final = ("chat", "completions", "embeddings", "models", "audio")
 
 DEFAULT_DOMAIN: Final = "default"
 

@@ -19,11 +19,15 @@ from confide.local.home import Home
 __all__ = ["main"]
 
 
-def _gateway(settings: Path, _home: Home, **_: Path | None) -> None:
+def _gateway(settings: Path, home: Home, **_: Path | None) -> None:
     from confide.apps.gateway import serve_gateway
     from confide.config.gateway import GatewaySettings
+    from confide.local.simulated import simulated_verifier
 
-    serve_gateway(GatewaySettings.model_validate(json.loads(settings.read_text())))
+    serve_gateway(
+        GatewaySettings.model_validate(json.loads(settings.read_text())),
+        verifier=simulated_verifier(home),
+    )
 
 
 def _enclave(settings: Path, home: Home, **_: Path | None) -> None:

@@ -27,11 +27,13 @@ class BackendChoice:
         kind: "llamacpp", "ollama", "openai_http" or "echo".
         models: Names offered to clients, each the backend's own name.
         options: Further keys of the `[[backends]]` table.
+        model_options: Further keys of each of its `[[models]]` tables.
     """
 
     kind: str
     models: tuple[str, ...]
     options: Mapping[str, object] = field(default_factory=dict)
+    model_options: Mapping[str, object] = field(default_factory=dict)
 
 
 def demo_model_path() -> Path:
@@ -87,5 +89,6 @@ def enclave_toml(
         table = {"name": name, "kind": backend.kind, **backend.options}
         lines += ["", "[[backends]]", *_lines(table)]
         for model in backend.models:
-            lines += ["", "[[models]]", *_lines({"name": model, "backends": [name]})]
+            offered = {"name": model, "backends": [name], **backend.model_options}
+            lines += ["", "[[models]]", *_lines(offered)]
     return "\n".join(lines) + "\n"

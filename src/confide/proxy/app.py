@@ -37,11 +37,16 @@ _MODELS = "/v1/models"
 _MODEL = "/v1/models/{model:path}"
 # Parts of both APIs that are not built: saying so is more use than "no such route".
 _NOT_BUILT: Final[Mapping[Dialect, tuple[str, ...]]] = {
-    "openai": ("files", "vector_stores", "moderations"),
+    "openai": (
+        *("assistants", "audio/speech", "batches", "containers", "conversations", "evals", "files"),
+        *("fine_tuning", "images", "moderations", "realtime", "threads", "uploads"),
+        *("vector_stores", "videos"),
+    ),
     "anthropic": ("files", "messages/batches", "complete"),
 }
 _OFFERED: Final[Mapping[Dialect, str]] = {
-    "openai": "it seals chat completions, completions, embeddings and models",
+    "openai": "it seals chat completions, responses, completions, embeddings, audio "
+    "transcriptions and translations, and models",
     "anthropic": "it seals messages, count_tokens and models",
 }
 
@@ -100,6 +105,11 @@ def _routes(
         Route("/v1/chat/completions", sealed, methods=["POST"]),
         Route("/v1/completions", sealed, methods=["POST"]),
         Route("/v1/embeddings", sealed, methods=["POST"]),
+        Route("/v1/responses", sealed, methods=["POST"]),
+        # The enclave says about an earlier response that nothing is stored.
+        Route("/v1/responses/{rest:path}", sealed, methods=["GET", "POST", "DELETE"]),
+        Route("/v1/audio/transcriptions", sealed, methods=["POST"]),
+        Route("/v1/audio/translations", sealed, methods=["POST"]),
     ]
     anthropic = [
         Route(

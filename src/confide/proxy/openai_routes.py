@@ -35,6 +35,9 @@ _ROUTES: Final = {
     "/v1/chat/completions": "chat",
     "/v1/completions": "completions",
     "/v1/embeddings": "embeddings",
+    "/v1/responses": "responses",
+    "/v1/audio/transcriptions": "transcriptions",
+    "/v1/audio/translations": "translations",
 }
 _KEPT: Final = frozenset({b"content-type", b"accept", b"authorization"})
 
@@ -61,7 +64,9 @@ class SealedRoute(SealedEndpoint):
 
     def route_name(self, scope: Scope) -> str:
         """See `SealedEndpoint.route_name`."""
-        return _ROUTES.get(scope["path"], "models")
+        path: str = scope["path"]
+        stored = "responses" if path.startswith("/v1/responses/") else "models"
+        return _ROUTES.get(path, stored)
 
 
 def _request(scope: Scope, body: bytes) -> httpx2.Request:

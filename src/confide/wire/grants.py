@@ -38,7 +38,7 @@ AUDIENCE: Final = "confide-enclave"
 GRANT_LIFETIME_S: Final = 60
 USAGE_TOKEN_LIFETIME_S: Final = 60
 ANY_MODEL: Final = "*"
-OPERATIONS: Final = ("chat", "completions", "embeddings", "models")
+OPERATIONS: Final = ("chat", "completions", "embeddings", "models", "audio")
 USAGE_PRECISIONS: Final = ("exact", "bucketed")
 _CLAIMS = frozenset(
     {"iss", "aud", "dom", "sub", "models", "ops", "jti", "env", "usage", "iat", "exp"}

@@ -9,6 +9,7 @@ from __future__ import annotations
 __all__ = [
     "CHUNKED_REQUEST",
     "CHUNKED_RESPONSE",
+    "COLLATERAL",
     "DIRECTORY",
     "DRAFT",
     "EVIDENCE",
@@ -22,6 +23,7 @@ OHTTP_KEYS = "application/ohttp-keys"
 CHUNKED_REQUEST = "message/ohttp-chunked-req"
 CHUNKED_RESPONSE = "message/ohttp-chunked-res"
 EVIDENCE = "application/vnd.confide.evidence+json"
+COLLATERAL = "application/vnd.confide.collateral+json"
 DIRECTORY = "application/vnd.confide.directory+json"
 USAGE = "application/vnd.confide.usage+json"
 PROBLEM = "application/problem+json"

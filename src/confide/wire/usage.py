@@ -40,7 +40,7 @@ SMALLEST_BUCKET: Final = 16
 
 _PRECISIONS = ("exact", "bucketed", "estimated")
 _OUTCOMES = ("complete", "cancelled", "failed", "refused")
-_OPERATIONS = ("chat", "completions", "embeddings", "models")
+_OPERATIONS = ("chat", "completions", "embeddings", "models", "audio")
 _MAX_COUNT = 1 << 40
 
 

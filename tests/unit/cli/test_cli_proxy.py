@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests.policies import example_policy
 
 from confide.cli import proxy_exec
 from confide.cli.main import cli
@@ -223,3 +224,16 @@ def test_the_short_programs_are_the_commands(name):
     assert found.returncode == 1
     expected = "state" if name == "confidential_proxy" else "claude-code"
     assert expected in found.stdout + found.stderr
+
+
+@pytest.mark.parametrize(("profile", "said"), [("production", False), ("lab", True)])
+def test_a_lab_policy_is_announced_at_start(tmp_path, monkeypatch, profile, said):
+    served = []
+    monkeypatch.setattr("confide.apps.proxy.serve_proxy", lambda *_, **named: served.append(named))
+    path = example_policy(tmp_path)
+    text = path.read_text().replace("version = 1", f'version = 1\nprofile = "{profile}"')
+    path.write_text(text)
+    found = call("run", "--gateway", "http://gateway.test", "--policy", str(path))
+    assert found.exit_code == 0, found.output
+    assert len(served) == 1
+    assert ("LAB ONLY" in found.output) is said

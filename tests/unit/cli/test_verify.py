@@ -32,6 +32,7 @@ assert Verifier, "imported before a test replaces the built-in platforms"
 CPU = "sev-snp"
 """The test platform stands in this type's place, so that a policy file can name it."""
 KEYS = "/.well-known/confide/keys"
+COLLATERAL = "/.well-known/confide/collateral"
 POLICY = f"""
 version = 1
 name = "test"
@@ -97,6 +98,8 @@ class Gateway:
         url = urlsplit(target)
         if url.path == KEYS:
             return self.keys or Answer(self.directory(), DIRECTORY)
+        if url.path == COLLATERAL:
+            return Answer(b"{}", PROBLEM, 404)
         digest = bytes.fromhex(url.path.rpartition("/")[2])
         nonce = bytes.fromhex(parse_qs(url.query)["nonce"][0])
         by_digest = {hashlib.sha256(document).digest(): document for document in self.documents}
@@ -206,7 +209,8 @@ def test_json_holds_factors_and_result(gateway, policy, verify_json):
 def test_a_given_nonce_is_the_challenge(gateway, policy, verify_json):
     _, members = verify_json(gateway.url, "--policy", policy, "--nonce", "ab" * 32)
     assert members["nonce"] == "ab" * 32
-    assert gateway.seen[1][0].endswith("ab" * 32)
+    (asked,) = [path for path, _ in gateway.seen if "evidence" in path]
+    assert asked.endswith("ab" * 32)
 
 
 def test_the_challenge_is_fresh_every_time(gateway, policy, verify_json):

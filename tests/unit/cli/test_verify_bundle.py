@@ -4,6 +4,7 @@ import json
 import re
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -210,6 +211,16 @@ def test_the_report_is_one_page_with_every_factor(saved, policy, tmp_path, verif
         assert factor["detail"] in page.words
     assert "trusted until" in page.words
     assert "SIMULATED" not in page.words
+
+
+def test_the_report_under_a_lab_policy_does_not_say_trusted(saved, policy, tmp_path, verify):  # noqa: F811
+    lab, path = tmp_path / "lab.toml", tmp_path / "report.html"
+    text = Path(policy).read_text()
+    lab.write_text(text.replace("version = 1", 'version = 1\nprofile = "lab"'))
+    assert verify("--bundle", str(saved), "--policy", str(lab), "--html", str(path))[0] == 0
+    words = page_of(path)[1].words
+    assert "LAB ONLY" in words
+    assert "trusted until" not in words
 
 
 def test_a_refused_enclave_is_reported_as_not_trusted(saved, tmp_path, verify):  # noqa: F811

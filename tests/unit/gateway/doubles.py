@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.unit.gateway.judges import Judge
 
 from confide.apps.gateway import build_gateway
 from confide.config.gateway import GatewaySettings
@@ -268,6 +269,7 @@ class Gateway:
             **settings,
         )
         self.state = prepare(self.settings)
+        self.judge = Judge()
 
     def key(self, **limits):
         clear, record = mint(self.state.pepper, now=limits.pop("now", time.time()), **limits)
@@ -277,6 +279,7 @@ class Gateway:
 
     @asynccontextmanager
     async def serve(self, **options):
+        options.setdefault("verifier", self.judge)
         app = build_gateway(self.settings, **options)
         self.parts = app.parts
         where = Listening("127.0.0.1", 0, drain_s=10)

@@ -232,7 +232,7 @@ pepper_file = "{gateway.settings.pepper_file}"
 enclaves = ["{enclave.url}"]
 """
     )
-    command = [sys.executable, "-m", "confide", "gateway", "serve", "--config", str(settings)]
+    command = [sys.executable, "-m", "tests.unit.gateway.judges", str(settings)]
     process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE)
     while (health := await asyncio.to_thread(json_of, port, "/healthz") or {}).get(
         "status"

@@ -1,5 +1,6 @@
 """The database is upgraded whole or not at all, and nothing is served on another schema."""
 
+import json
 import sqlite3
 import stat
 import subprocess
@@ -15,6 +16,7 @@ from confide.errors import ConfigError
 from confide.gateway import tables
 from confide.gateway.migrate import head, migrate
 from confide.gateway.schema import COLUMNS, REVISION, SchemaState, connect, inspect, require_current
+from confide.identity.records import OPERATIONS
 
 
 @pytest.fixture
@@ -160,3 +162,13 @@ def test_a_parent_that_is_a_file_is_one_config_error(tmp_path):
     (tmp_path / "state").write_text("")
     with pytest.raises(ConfigError):
         migrate(tmp_path / "state" / "gateway.db")
+
+
+def test_domains_that_may_use_everything_get_audio_and_others_keep_their_choice(path):
+    migrate(path, revision="0002")
+    chosen = '["chat","models"]'
+    run(path, f"INSERT INTO domains VALUES ('narrow', '[\"*\"]', '{chosen}', 'exact', 1)")
+    migrate(path)
+    found = dict(run(path, "SELECT id, operations FROM domains"))
+    assert json.loads(found["default"]) == list(OPERATIONS)
+    assert found["narrow"] == chosen

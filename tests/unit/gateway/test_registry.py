@@ -105,6 +105,7 @@ def known(document, *, healthy=True):
     enclave = Enclave("http://e:1", EnclaveUpstream("http://e:1"))
     enclave.accept(Replica(document.raw, b"", b""), document)
     enclave.healthy = healthy
+    enclave.standing.accepted[document.sha256_hex] = 1e12
     return enclave
 
 
@@ -190,6 +191,7 @@ def enclave_of():
         one = Enclave("http://e:1", EnclaveUpstream("http://e:1"))
         one.accept(Replica(document.raw, b"evidence", b"manifest"), document)
         one.healthy = True
+        one.standing.accepted[document.sha256_hex] = 1e12
         return one, document
 
     return make

@@ -356,6 +356,7 @@ async def test_evidence_challenges_are_limited_per_address(tmp_path, enclave):
 
 async def test_a_caller_that_goes_aborts_its_challenge(gateway, enclave, connect):
     enclave.quotes.clear()
+    enclave.challenges.clear()
     client = await connect()
     digest, nonce = enclave.document.sha256_hex, "5a" * 32
     client.head("GET", f"/.well-known/confide/evidence/{digest}?nonce={nonce}", [])
@@ -442,7 +443,7 @@ async def test_metrics_count_requests_and_refusals(gateway, connect):
 async def test_the_gateway_can_serve_tls_itself(tmp_path):
     certificate, key = self_signed(tmp_path)
     gateway = Gateway(tmp_path)
-    app = build_gateway(gateway.settings)
+    app = build_gateway(gateway.settings, verifier=gateway.judge)
     where = Listening("127.0.0.1", 0, 5, (), str(certificate), str(key))
     listener = listen(where)
     server = make_server(app, where)

@@ -114,8 +114,8 @@ async def test_these_routes_are_sealed_with_their_path(stack, make_client, metho
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("POST", "/v1/responses", 404),
-        ("POST", "/v1/audio/transcriptions", 404),
+        ("PUT", "/v1/responses", 405),
+        ("GET", "/v1/audio/transcriptions", 405),
         ("GET", "/v1/chat/completions", 405),
         ("POST", "/v1/chat/completions/", 404),
         ("POST", "/chat/completions", 404),

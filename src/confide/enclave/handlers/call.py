@@ -9,6 +9,7 @@ from typing import Protocol
 from confide.enclave.inference.answer import RoutedResponse
 from confide.enclave.inference.backend import ModelInfo, Operation
 from confide.enclave.inference.body import JSONBody
+from confide.enclave.inference.form import FormBody
 from confide.enclave.inference.router import TokenCount
 from confide.errors import ModelNotAllowed
 from confide.wire.grants import Grant
@@ -29,7 +30,7 @@ class ModelRouter(Protocol):
         self,
         operation: Operation,
         model: str,
-        body: JSONBody,
+        body: JSONBody | FormBody,
         fields: Mapping[str, object],
         stream: bool,
         isolation: bytes,
@@ -52,6 +53,8 @@ class Call:
         grant: What the caller may do.
         router: Reaches the models.
         isolation: 32 secret bytes of the caller's domain.
+        query: What follows the question mark in the path.
+        content_type: Of the body; "" if it has none.
     """
 
     body: bytes = field(repr=False)
@@ -59,6 +62,8 @@ class Call:
     grant: Grant
     router: ModelRouter = field(repr=False)
     isolation: bytes = field(repr=False)
+    query: str = field(default="", repr=False)
+    content_type: str = field(default="", repr=False)
 
     def require(self, operation: str, model: str | None = None) -> None:
         """Refuse what the grant does not cover.

@@ -8,21 +8,26 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final, Literal, TypeAlias
 
 from confide.enclave.inference.backend import (
+    AUDIO,
     EVENT_STREAM,
     JSON,
     Backend,
     BackendResponse,
     BackendUnavailable,
+    Operation,
     Usage,
 )
 from confide.enclave.inference.events import EventSplitter, EventTooLong
 from confide.enclave.inference.metering import (
     StreamMeter,
+    TypedMeter,
     engine_error_event,
     estimate_tokens,
+    typed_error_event,
     usage_of,
 )
 from confide.enclave.inference.requests import PreparedRequest
+from confide.enclave.inference.responses_api import FINAL_EVENTS
 
 __all__ = ["Outcome", "RoutedResponse", "open_answer"]
 
@@ -30,6 +35,11 @@ Outcome: TypeAlias = Literal["complete", "cancelled", "failed"]
 
 #: Largest whole answer in bytes.
 MAX_ANSWER: Final = 64 * 1024 * 1024
+#: Media types of a transcript as text, SubRip or WebVTT, besides JSON.
+_TRANSCRIPTS: Final = frozenset(
+    {"text/plain", "text/vtt", "text/srt", "application/x-subrip", "application/srt"}
+)
+_TRANSCRIPT_END: Final = frozenset({"transcript.text.done"})
 
 
 class RoutedResponse:
@@ -41,7 +51,7 @@ class RoutedResponse:
 
     Attributes:
         status: HTTP status, 200.
-        content_type: `EVENT_STREAM` or `JSON`.
+        content_type: `EVENT_STREAM`, `JSON` or, of a transcript, a kind of text.
         body: The answer; iterate once.
         backend: Name of the backend that answers.
         model_class: Coarse label for usage statements.
@@ -123,7 +133,9 @@ async def open_answer(
 async def _open_whole(
     name: str, upstream: BackendResponse, prepared: PreparedRequest
 ) -> RoutedResponse:
-    _expect(upstream, JSON)
+    is_text = prepared.request.operation in AUDIO and _media_type(upstream) in _TRANSCRIPTS
+    if not is_text:
+        _expect(upstream, JSON)
     received = bytearray()
     async for piece in upstream.body:
         received += piece
@@ -131,15 +143,7 @@ async def _open_whole(
             raise BackendUnavailable("the answer is over the size limit")
     await upstream.aclose()
     content = bytes(received)
-    try:
-        answer = json.loads(content)
-    except (ValueError, RecursionError):
-        raise BackendUnavailable("the answer is not JSON") from None
-    if not isinstance(answer, dict) or answer.get("error") is not None:
-        raise BackendUnavailable("the answer is not what was asked for")
-    usage = usage_of(answer) or Usage(
-        estimate_tokens(prepared.prompt), estimate_tokens(answer.get("choices")), "estimated"
-    )
+    usage = _text_usage(content) if is_text else _usage_of_whole(content, prepared)
 
     async def body() -> AsyncIterator[bytes]:
         routed.end("complete")
@@ -149,6 +153,23 @@ async def _open_whole(
     return routed
 
 
+def _text_usage(content: bytes) -> Usage:
+    return Usage(0, estimate_tokens(content.decode("utf-8", "replace")), "estimated")
+
+
+def _usage_of_whole(content: bytes, prepared: PreparedRequest) -> Usage:
+    try:
+        answer = json.loads(content)
+    except (ValueError, RecursionError):
+        raise BackendUnavailable("the answer is not JSON") from None
+    if not isinstance(answer, dict) or answer.get("error") is not None:
+        raise BackendUnavailable("the answer is not what was asked for")
+    said = [answer.get(name) for name in ("choices", "output", "text")]
+    return usage_of(answer) or Usage(
+        estimate_tokens(prepared.prompt), estimate_tokens(said), "estimated"
+    )
+
+
 async def _open_stream(
     name: str,
     upstream: BackendResponse,
@@ -156,7 +177,7 @@ async def _open_stream(
     on_failure: Callable[[], None],
 ) -> RoutedResponse:
     _expect(upstream, EVENT_STREAM)
-    meter = StreamMeter(strip_usage=prepared.strip_usage)
+    meter, failure = _meter(prepared)
     events = _events(upstream, meter)
     first = b""
     async for item in events:
@@ -174,7 +195,7 @@ async def _open_stream(
         except BackendUnavailable:
             meter.failed = True
             if not routed.given_up:
-                yield engine_error_event()
+                yield failure
         finally:
             # Left by the caller without aclose, this is a cancellation.
             broken = meter.failed and not routed.given_up
@@ -187,6 +208,16 @@ async def _open_stream(
         upstream, body(), backend=name, usage=lambda: meter.usage(prepared.prompt)
     )
     return routed
+
+
+def _meter(prepared: PreparedRequest) -> tuple[StreamMeter, bytes]:
+    """Who watches the stream, and the event that ends it if the engine dies."""
+    operation = prepared.request.operation
+    if operation is Operation.RESPONSES:
+        return TypedMeter(final=FINAL_EVENTS), typed_error_event()
+    if operation in AUDIO:
+        return TypedMeter(final=_TRANSCRIPT_END), typed_error_event()
+    return StreamMeter(strip_usage=prepared.strip_usage), engine_error_event()
 
 
 async def _events(upstream: BackendResponse, meter: StreamMeter) -> AsyncIterator[bytes]:
@@ -215,5 +246,9 @@ async def _events(upstream: BackendResponse, meter: StreamMeter) -> AsyncIterato
 
 
 def _expect(upstream: BackendResponse, content_type: str) -> None:
-    if upstream.content_type != content_type:
+    if _media_type(upstream) != content_type:
         raise BackendUnavailable("the answer has another media type than was asked for")
+
+
+def _media_type(upstream: BackendResponse) -> str:
+    return upstream.content_type.partition(";")[0]

@@ -18,14 +18,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Final, Literal, Protocol, TypeAlias, runtime_checkable
 
-from confide.errors import ModelUnavailable
+from confide.errors import InvalidRequest, ModelUnavailable
 
 __all__ = [
+    "AUDIO",
     "EVENT_STREAM",
     "ISOLATION_LENGTH",
     "JSON",
+    "MODEL_TYPES",
+    "UNTYPED",
     "Backend",
     "BackendRequest",
     "BackendResponse",
@@ -35,6 +38,7 @@ __all__ = [
     "Precision",
     "TokenCounter",
     "Usage",
+    "unsupported",
 ]
 
 #: Length of a domain's isolation secret, in bytes.
@@ -48,11 +52,38 @@ Precision: TypeAlias = Literal["exact", "estimated"]
 
 
 class Operation(StrEnum):
-    """What is asked of a model; the same words as in a grant's `ops`."""
+    """What is asked of a model."""
 
     CHAT = "chat"
     COMPLETIONS = "completions"
     EMBEDDINGS = "embeddings"
+    RESPONSES = "responses"
+    TRANSCRIPTIONS = "transcriptions"
+    TRANSLATIONS = "translations"
+
+    @property
+    def granted_as(self) -> str:
+        """The word in a grant's `ops` and in usage statements.
+
+        The Responses API is another form of a chat; both audio routes are one permission.
+        """
+        if self in AUDIO:
+            return "audio"
+        return "chat" if self is Operation.RESPONSES else self.value
+
+
+#: Operations whose body is a form with a file.
+AUDIO: Final = frozenset({Operation.TRANSCRIPTIONS, Operation.TRANSLATIONS})
+
+#: What a model of each type can be asked.
+MODEL_TYPES: Final[Mapping[str, tuple[Operation, ...]]] = {
+    "chat": (Operation.CHAT, Operation.COMPLETIONS, Operation.RESPONSES),
+    "embedding": (Operation.EMBEDDINGS,),
+    "audio": (Operation.TRANSCRIPTIONS, Operation.TRANSLATIONS),
+}
+
+#: What a model without a type can be asked, if its engine can do it.
+UNTYPED: Final = (*MODEL_TYPES["chat"], *MODEL_TYPES["embedding"])
 
 
 class BackendUnavailable(ModelUnavailable):
@@ -88,6 +119,15 @@ class ModelInfo:
     context_length: int | None = None
     operations: tuple[Operation, ...] = (Operation.CHAT, Operation.COMPLETIONS)
 
+    @property
+    def types(self) -> tuple[str, ...]:
+        """Names of `MODEL_TYPES` that fit what it can be asked."""
+        return tuple(
+            name
+            for name, asked in MODEL_TYPES.items()
+            if not set(asked).isdisjoint(self.operations)
+        )
+
 
 @dataclass(frozen=True)
 class Usage:
@@ -112,12 +152,14 @@ class BackendRequest:
     Attributes:
         operation: What is asked.
         model: The engine's own name of the model.
-        body: The JSON object as the client sent it, but for fields the router had to set.
-        fields: `body`, parsed; read-only.
+        body: The JSON object, or the form, as the client sent it, but for fields the router
+            had to set.
+        fields: `body`, parsed; read-only. Of a form, its fields without the file.
         stream: The answer is to be a stream of events.
         isolation: 32 secret bytes, one value per domain for the life of the enclave. An
             engine that shares a cache between requests salts it with a value derived from
             this.
+        content_type: Media type of `body`; that of a form has its boundary.
     """
 
     operation: Operation
@@ -126,6 +168,16 @@ class BackendRequest:
     fields: Mapping[str, object] = field(repr=False)
     stream: bool
     isolation: bytes = field(repr=False)
+    content_type: str = field(default=JSON, repr=False)
+
+
+def unsupported(operation: Operation) -> InvalidRequest:
+    """The refusal of an engine that has no such operation. No other engine is tried."""
+    return InvalidRequest(
+        f"the engine of this model does not offer {operation.value}",
+        param="model",
+        code="operation-unsupported",
+    )
 
 
 async def _nothing_to_close() -> None:
@@ -138,7 +190,8 @@ class BackendResponse:
 
     Attributes:
         status: HTTP status; 200, since refusals are raised.
-        content_type: `EVENT_STREAM` or `JSON`; the router refuses anything else.
+        content_type: `EVENT_STREAM`, `JSON` or, for a transcript, a kind of text; the router
+            refuses anything else.
         body: The answer. May raise `BackendUnavailable` if the engine dies midway.
         close: Called once by `aclose`.
     """

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from confide.enclave.inference.backend import ModelInfo, Operation
+from confide.enclave.inference.backend import UNTYPED, ModelInfo, Operation
 from confide.errors import ConfigError, InvalidRequest, ModelNotFound
 
 __all__ = ["Catalog", "CatalogEntry"]
@@ -39,7 +39,7 @@ class CatalogEntry:
     model_class: str = "default"
     backend_model: str | None = None
     context_length: int | None = None
-    operations: tuple[Operation, ...] = tuple(Operation)
+    operations: tuple[Operation, ...] = UNTYPED
 
     @property
     def info(self) -> ModelInfo:

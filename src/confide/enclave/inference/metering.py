@@ -10,7 +10,7 @@ field that is null, and one more chunk comes last with `usage` and no choices.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from confide.enclave.inference.backend import Usage
@@ -19,7 +19,15 @@ from confide.enclave.inference.events import event_json, event_payload, write_ev
 from confide.enclave.inference.shapes import error_body
 from confide.errors import InvalidRequest
 
-__all__ = ["StreamMeter", "engine_error_event", "estimate_tokens", "usage_of", "usage_request"]
+__all__ = [
+    "StreamMeter",
+    "TypedMeter",
+    "engine_error_event",
+    "estimate_tokens",
+    "typed_error_event",
+    "usage_of",
+    "usage_request",
+]
 
 #: Rough length of a token, for estimates that are marked as such.
 _CHARACTERS_PER_TOKEN: Final = 4
@@ -40,8 +48,9 @@ def usage_of(answer: Mapping[str, object]) -> Usage | None:
     usage = answer.get("usage")
     if not isinstance(usage, Mapping):
         return None
-    prompt = usage.get("prompt_tokens")
-    completion = usage.get("completion_tokens", 0)  # embeddings report none
+    # Responses and transcripts have their own words for it.
+    prompt = usage.get("prompt_tokens", usage.get("input_tokens"))
+    completion = usage.get("completion_tokens", usage.get("output_tokens", 0))
     if not _is_count(prompt) or not _is_count(completion):
         return None
     return Usage(int(str(prompt)), int(str(completion)), "exact")
@@ -139,3 +148,61 @@ class StreamMeter:
             return b"data: " + JSONBody(event_payload(event) or b"").without("usage") + b"\n\n"
         except InvalidRequest:  # an engine that names a field twice
             return event
+
+
+def typed_error_event() -> bytes:
+    """The same for a stream whose events have types; `error` is what other streams have.
+
+    Clients of the Responses API read the members beside it, OpenAI's own libraries also look
+    for `error` and raise.
+    """
+    error = error_body("the model engine failed while answering", code="backend_failed")["error"]
+    assert isinstance(error, dict)  # noqa: S101 - written by us
+    flat = {"type": "error", "code": error["code"], "message": error["message"], "param": None}
+    return b"event: error\n" + write_event({**flat, "sequence_number": 0, "error": error})
+
+
+class TypedMeter(StreamMeter):
+    """Watches a stream whose events say in `type` what they are, and which has no `[DONE]`.
+
+    Args:
+        final: Types of the events that end the stream regularly.
+    """
+
+    def __init__(self, *, final: Collection[str]) -> None:
+        super().__init__(strip_usage=False)
+        self._final = {kind: kind.encode() for kind in final}
+
+    def pass_on(self, event: bytes) -> bytes:
+        """Take note of one whole event; every event passes unchanged but an engine's error."""
+        payload = event_payload(event)
+        if payload is None:
+            return event
+        if payload.strip() == b"[DONE]":
+            self.began = self.finished = True
+            return event
+        self.began = True
+        # Most events are deltas, and need not be parsed to be counted.
+        if b'"error"' in payload or b'"response.failed"' in payload:
+            told = event_json(event) or {}
+            if told.get("type") in ("error", "response.failed") or _is_error(told):
+                self.failed = True
+                return typed_error_event()
+        if any(kind in payload for kind in self._final.values()):
+            self._take_end(event_json(event) or {})
+        else:
+            self._events += b".delta" in payload
+        return event
+
+    def _take_end(self, told: Mapping[str, object]) -> None:
+        if told.get("type") not in self._final:
+            self._events += 1  # content that quotes the name of the event
+            return
+        self.finished = True
+        response = told.get("response", told)
+        if isinstance(response, Mapping):
+            self._reported = usage_of(response) or self._reported
+
+
+def _is_error(told: Mapping[str, object]) -> bool:
+    return "type" not in told and told.get("error") is not None

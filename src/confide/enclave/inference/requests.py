@@ -10,12 +10,20 @@ from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from confide.enclave.inference.backend import ISOLATION_LENGTH, BackendRequest, Operation
+from confide.enclave.inference.backend import (
+    AUDIO,
+    ISOLATION_LENGTH,
+    JSON,
+    BackendRequest,
+    Operation,
+)
 from confide.enclave.inference.body import JSONBody
+from confide.enclave.inference.form import FormBody
 from confide.enclave.inference.metering import usage_request
+from confide.enclave.inference.responses_api import check_responses
 from confide.errors import InvalidRequest
 
-__all__ = ["CONTROL_FIELDS", "PreparedRequest", "prepare_request"]
+__all__ = ["CONTROL_FIELDS", "PreparedRequest", "prepare_request", "streams"]
 
 #: Fields that choose cached state, slots, other hosts or another caller's place. Refused for
 #: every engine, also for one that would ignore them: what a request may say does not depend
@@ -27,6 +35,9 @@ CONTROL_FIELDS: Final = frozenset(
         "session_params", "keep_alive",
     }
 )  # fmt: skip
+
+
+_PROMPT: Final = ("messages", "prompt", "input", "instructions", "tools")
 
 
 class PreparedRequest:
@@ -42,12 +53,12 @@ class PreparedRequest:
         self.request = request
         self.strip_usage = strip_usage
         fields = request.fields
-        self.prompt = [fields.get(name) for name in ("messages", "prompt", "input", "tools")]
+        self.prompt = [fields.get(name) for name in _PROMPT]
 
 
 def prepare_request(
     operation: Operation,
-    body: JSONBody,
+    body: JSONBody | FormBody,
     *,
     stream: bool,
     backend_model: str,
@@ -72,31 +83,51 @@ def prepare_request(
         # An absent secret must not become one that all domains share.
         raise ValueError(f"an isolation secret has {ISOLATION_LENGTH} bytes")
     fields = body.fields
-    # An engine may read "true" or 1 as true; the answer would not be what the door expects.
-    if not isinstance(fields.get("stream"), bool | None):
-        raise InvalidRequest("stream must be true or false", param="stream")
-    if (fields.get("stream") is True) is not stream:
+    if streams(fields, form=isinstance(body, FormBody)) is not stream:
         raise InvalidRequest("stream is not what the caller took it for", param="stream")
     if stream and operation is Operation.EMBEDDINGS:
         raise InvalidRequest("embeddings cannot be streamed", param="stream")
     for name in fields:
         if name in refused_fields or name in CONTROL_FIELDS:
             raise InvalidRequest(f"{name} controls the engine and cannot be set", param=name)
-    _check_media(fields)
     changes: dict[str, object] = {}
     if fields.get("model") != backend_model:
         changes["model"] = backend_model
-    asked = usage_request(fields) if stream else None
-    changes |= asked or {}
+    asked = None
+    if operation is Operation.RESPONSES:
+        check_responses(fields)
+        changes["store"] = False
+    elif stream and operation not in AUDIO:
+        asked = usage_request(fields)
+        changes |= asked or {}
+    _check_media(fields)
     raw = body.with_fields(changes) if changes else body.raw
     seen = MappingProxyType({**fields, **changes})
-    request = BackendRequest(operation, backend_model, raw, seen, stream, isolation)
+    content_type = body.content_type if isinstance(body, FormBody) else JSON
+    request = BackendRequest(
+        operation, backend_model, raw, seen, stream, isolation, content_type=content_type
+    )
     return PreparedRequest(request, strip_usage=asked is not None)
+
+
+def streams(fields: Mapping[str, object], *, form: bool = False) -> bool:
+    """Whether a request asks for a stream.
+
+    Raises:
+        InvalidRequest: It says so in a way that an engine may read differently: an engine may
+            take "true" or 1 for true, and the answer would not be what the door expects.
+    """
+    asked = fields.get("stream")
+    if form and isinstance(asked, str) and asked.lower() in ("true", "false"):
+        return asked.lower() == "true"
+    if not isinstance(asked, bool | None):
+        raise InvalidRequest("stream must be true or false", param="stream")
+    return asked is True
 
 
 def _check_media(fields: Mapping[str, object]) -> None:
     """Refuse media by address: an engine would fetch it, from inside, for the caller."""
-    for name in ("messages", "prompt", "input"):
+    for name in ("messages", "prompt", "input", "instructions"):
         for url in _media_urls(fields.get(name)):
             if not isinstance(url, str) or not url.startswith("data:"):
                 raise InvalidRequest(

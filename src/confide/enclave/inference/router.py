@@ -25,6 +25,7 @@ from confide.enclave.inference.backend import (
 from confide.enclave.inference.body import JSONBody
 from confide.enclave.inference.breaker import Breaker, BreakerState
 from confide.enclave.inference.catalog import Catalog, CatalogEntry
+from confide.enclave.inference.form import FormBody
 from confide.enclave.inference.health import HealthMonitor, HealthSettings, HealthState
 from confide.enclave.inference.requests import PreparedRequest, prepare_request
 from confide.errors import (
@@ -180,7 +181,7 @@ class Router:
         self,
         operation: Operation,
         model: str,
-        body: bytes | JSONBody,
+        body: bytes | JSONBody | FormBody,
         fields: Mapping[str, object],
         stream: bool,
         isolation: bytes,
@@ -193,7 +194,8 @@ class Router:
         Args:
             operation: What is asked.
             model: Name in the catalog.
-            body: The client's JSON object, parsed by this package if it was parsed before.
+            body: The client's JSON object or form, parsed by this package if it was parsed
+                before.
             fields: The same, parsed by the caller; checked against `body`.
             stream: Whether the client asked for a stream.
             isolation: 32 secret bytes of the caller's domain.
@@ -205,7 +207,7 @@ class Router:
             ContextTooLong: The prompt does not fit.
         """
         entry = self._catalog.find(model, operation)
-        parsed = body if isinstance(body, JSONBody) else JSONBody(body)
+        parsed = JSONBody(body) if isinstance(body, bytes) else body
         if parsed.fields.keys() != fields.keys():
             raise InvalidRequest("the body is not what the caller took it for")
         prepared = self._prepared(entry, operation, parsed, stream, isolation)
@@ -265,7 +267,7 @@ class Router:
         self,
         entry: CatalogEntry,
         operation: Operation,
-        body: JSONBody,
+        body: JSONBody | FormBody,
         stream: bool,
         isolation: bytes,
     ) -> PreparedRequest:

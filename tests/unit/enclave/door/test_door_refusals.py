@@ -361,6 +361,30 @@ async def test_an_operation_outside_the_grant_is_a_sealed_403(bench):
     assert (got.head.status, got.error["code"]) == (403, "model_not_allowed")
 
 
+@pytest.mark.parametrize("path", ["/v1/audio/transcriptions", "/v1/audio/translations"])
+async def test_audio_outside_the_grant_is_a_sealed_403(bench, path):
+    form = b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\necho\r\n--b--\r\n'
+    inner = bench.inner(raw=form, path=path)
+    kept = tuple(header for header in inner.headers if header[0] != b"content-type")
+    typed = ((b"content-type", b"multipart/form-data; boundary=b"), *kept)
+    got = await bench.ask(inner=replace(inner, headers=typed))
+    assert (got.head.status, got.error["code"]) == (403, "model_not_allowed")
+    allowed = bench.inner(raw=form, path=path)
+    allowed = replace(allowed, headers=typed)
+    got = await bench.ask(inner=allowed, grant={"operations": ("audio",)})
+    assert (got.head.status, got.error["param"]) == (400, "file"), "it came as far as the form"
+
+
+async def test_responses_need_the_permission_for_chats(bench):
+    body = {"model": "echo", "input": "x"}
+    got = await bench.ask(body, path="/v1/responses", grant={"operations": ("audio", "models")})
+    assert (got.head.status, got.error["code"]) == (403, "model_not_allowed")
+    got = await bench.ask(
+        path="/v1/responses/x", method="GET", grant={"operations": ("audio", "models")}
+    )
+    assert (got.head.status, got.error["code"]) == (403, "model_not_allowed")
+
+
 async def test_a_grant_for_no_model_at_all_allows_none(bench):
     got = await bench.ask(CHAT_BODY, grant={"models": ()})
     assert (got.head.status, got.error["code"]) == (403, "model_not_allowed")

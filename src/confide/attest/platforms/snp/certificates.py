@@ -18,12 +18,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.ec import SECP384R1, EllipticCurvePublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey, RSAPublicNumbers
 from cryptography.hazmat.primitives.hashes import SHA384
-from cryptography.hazmat.primitives.serialization import load_der_public_key
 
 from confide.attest.der import (
     BIT_STRING,
@@ -31,6 +30,7 @@ from confide.attest.der import (
     CONTEXT_0,
     CONTEXT_3,
     GENERALIZED_TIME,
+    INTEGER,
     OBJECT_IDENTIFIER,
     OCTET_STRING,
     SEQUENCE,
@@ -40,7 +40,16 @@ from confide.attest.der import (
 )
 from confide.errors import EndorsementError
 
-__all__ = ["MAX_CERTIFICATE", "AmdCertificate", "der_blocks", "pss_signed_by"]
+__all__ = [
+    "MAX_CERTIFICATE",
+    "PSS_ALGORITHMS",
+    "AmdCertificate",
+    "der_blocks",
+    "pss_signed_by",
+    "read_bits",
+    "read_extensions",
+    "read_time",
+]
 
 MAX_CERTIFICATE: Final = 8 * 1024
 """Largest certificate that is read, in bytes. AMD's are under 1,700."""
@@ -60,6 +69,15 @@ PSS_ALGORITHMS: Final = frozenset(
     }
 )
 """RSASSA-PSS with SHA-384 and a salt of 48 bytes, with the trailer field left out and written."""
+
+_RSA: Final = bytes.fromhex("300d06092a864886f70d0101010500")
+_P384: Final = bytes.fromhex("301006072a8648ce3d020106052b81040022")
+_RSA_BITS: Final = 4096
+_RSA_EXPONENT: Final = 65537
+
+_BASIC_CONSTRAINTS: Final = "2.5.29.19"
+_UNDERSTOOD: Final = frozenset({_BASIC_CONSTRAINTS, "2.5.29.15"})
+"""Extensions that may be critical: whether it may sign, and what its key is for."""
 
 _COMMON_NAME: Final = bytes.fromhex("550403")
 _PEM: Final = re.compile(
@@ -111,7 +129,7 @@ class AmdCertificate:
         """
         try:
             return _parse(der)
-        except (Malformed, ValueError, UnsupportedAlgorithm, OverflowError) as error:
+        except ValueError as error:
             raise EndorsementError(
                 f"a certificate is not one of AMD's form: {error}", code="snp.chain_signature"
             ) from None
@@ -121,10 +139,18 @@ class AmdCertificate:
         """Fingerprint of the certificate, 32 bytes."""
         return hashlib.sha256(self.der).digest()
 
+    @property
+    def may_sign(self) -> bool:
+        """Whether it is an authority's: basic constraints say so and the key is RSA."""
+        value = self.extensions.get(_BASIC_CONSTRAINTS, b"")
+        return value[2:5] == b"\x01\x01\xff" and isinstance(self.public_key, RSAPublicKey)
+
     def signed_by(self, issuer: AmdCertificate) -> bool:
-        """Say whether the issuer's name and key fit."""
-        return self.issuer == issuer.subject and pss_signed_by(
-            issuer.public_key, self.signature, self.tbs
+        """Say whether the issuer is an authority whose name and key fit."""
+        return (
+            issuer.may_sign
+            and self.issuer == issuer.subject
+            and pss_signed_by(issuer.public_key, self.signature, self.tbs)
         )
 
 
@@ -169,7 +195,7 @@ def _parse(der: bytes) -> AmdCertificate:
     outer.end()
     tbs = whole.take(SEQUENCE)
     algorithm = whole.take(SEQUENCE).whole
-    signature = _bits(whole)
+    signature = read_bits(whole)
     whole.end()
     inside = DerReader(tbs.content)
     if inside.enter(CONTEXT_0).integer() != 2:
@@ -179,11 +205,11 @@ def _parse(der: bytes) -> AmdCertificate:
         raise Malformed("not signed with RSASSA-PSS, SHA-384 and a salt of 48 bytes")
     issuer = inside.take(SEQUENCE).whole
     validity = inside.enter(SEQUENCE)
-    not_before, not_after = _time(validity), _time(validity)
+    not_before, not_after = read_time(validity), read_time(validity)
     validity.end()
     subject = inside.take(SEQUENCE)
-    key = _public_key(inside.take(SEQUENCE).whole)
-    extensions = _extensions(inside.enter(CONTEXT_3))
+    key = _public_key(inside.enter(SEQUENCE))
+    extensions = read_extensions(inside.enter(CONTEXT_3), understood=_UNDERSTOOD)
     inside.end()
     return AmdCertificate(
         der=bytes(der),
@@ -200,30 +226,56 @@ def _parse(der: bytes) -> AmdCertificate:
     )
 
 
-def _bits(reader: DerReader) -> bytes:
+def read_bits(reader: DerReader) -> bytes:
+    """Read a BIT STRING of whole bytes.
+
+    Raises:
+        Malformed: Empty, or of a broken byte.
+    """
     content = reader.take(BIT_STRING).content
     if not content or content[0] != 0:
         raise Malformed("a bit string of a broken byte")
     return content[1:]
 
 
-def _time(reader: DerReader) -> datetime:
+def read_time(reader: DerReader) -> datetime:
+    """Read a UTCTime or GeneralizedTime in UTC, with seconds (RFC 5280 section 4.1.2.5).
+
+    Raises:
+        ValueError: Of another form, or no time of the calendar.
+    """
     element = reader.take(UTC_TIME, GENERALIZED_TIME)
-    text = element.content.decode("ascii")
-    form = "%y%m%d%H%M%SZ" if element.tag == UTC_TIME else "%Y%m%d%H%M%SZ"
-    length = 13 if element.tag == UTC_TIME else 15
-    if len(text) != length or not text[:-1].isdecimal():
+    digits = element.content[:-1]
+    width = 2 if element.tag == UTC_TIME else 4
+    if element.content[-1:] != b"Z" or len(digits) != width + 10 or not digits.isdigit():
         raise Malformed("a time of another form")
-    return datetime.strptime(text, form).replace(tzinfo=UTC)
+    year = int(digits[:width])
+    if width == 2:
+        year += 1900 if year >= 50 else 2000
+    month, day, hour, minute, second = (
+        int(digits[at : at + 2]) for at in range(width, width + 10, 2)
+    )
+    return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
 
 
-def _public_key(der: bytes) -> RSAPublicKey | EllipticCurvePublicKey:
-    key = load_der_public_key(der)
-    if isinstance(key, RSAPublicKey) and key.key_size == 4096:
-        return key
-    if isinstance(key, EllipticCurvePublicKey) and isinstance(key.curve, SECP384R1):
-        return key
-    raise Malformed("the key is neither RSA-4096 nor P-384")
+def _public_key(info: DerReader) -> RSAPublicKey | EllipticCurvePublicKey:
+    """Read exactly the two kinds of key there are, so that no other code path is reached."""
+    algorithm = info.take(SEQUENCE).whole
+    bits = read_bits(info)
+    info.end()
+    if algorithm == _P384:
+        return EllipticCurvePublicKey.from_encoded_point(SECP384R1(), bits)
+    if algorithm != _RSA:
+        raise Malformed("the key is neither RSA nor P-384")
+    outer = DerReader(bits)
+    numbers = outer.enter(SEQUENCE)
+    outer.end()
+    modulus = int.from_bytes(numbers.take(INTEGER).content, "big", signed=True)
+    exponent = numbers.integer()
+    numbers.end()
+    if modulus < 0 or modulus.bit_length() != _RSA_BITS or exponent != _RSA_EXPONENT:
+        raise Malformed("the key is not RSA-4096 with the exponent 65537")
+    return RSAPublicNumbers(exponent, modulus).public_key()
 
 
 def _common_name(name: bytes) -> str:
@@ -239,19 +291,32 @@ def _common_name(name: bytes) -> str:
     return found[0]
 
 
-def _extensions(reader: DerReader) -> Mapping[str, bytes]:
+def read_extensions(reader: DerReader, *, understood: frozenset[str]) -> Mapping[str, bytes]:
+    """Read extensions (RFC 5280 section 4.1.2.9).
+
+    Args:
+        reader: Inside the tag that holds them.
+        understood: Those that may be critical.
+
+    Returns:
+        Values by dotted name.
+
+    Raises:
+        Malformed: One is there twice, or is critical and not understood.
+    """
     listed = reader.enter(SEQUENCE)
     reader.end()
     found: dict[str, bytes] = {}
     while listed.more:
         one = listed.enter(SEQUENCE)
         name = _dotted(one.take(OBJECT_IDENTIFIER).content)
-        if one.next_tag == BOOLEAN:
-            one.take(BOOLEAN)
+        critical = one.next_tag == BOOLEAN and one.take(BOOLEAN).content != b"\0"
         value = one.take(OCTET_STRING).content
         one.end()
         if name in found:
             raise Malformed(f"extension {name} is there twice")
+        if critical and name not in understood:
+            raise Malformed(f"extension {name} is critical and not known here")
         found[name] = value
     return found
 

@@ -3,8 +3,8 @@
     ARK (pinned) -> ASK  -> VCEK (one chip at one firmware level)  -> report
     ARK (pinned) -> ASVK -> VLEK (one cloud at one firmware level) -> report
 
-Pure functions of their arguments. The order is that of the error names: what is refused
-first makes looking further meaningless.
+Pure functions of their arguments. The order of the checks is that of `authenticate_report`;
+what is refused first makes looking further meaningless.
 
 Source: AMD publication 57230, sections 3 and 4; attestation.md section 3.1.
 """
@@ -17,32 +17,27 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
-from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ec import ECDSA, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA384
 
-from confide.attest.der import (
-    BIT_STRING,
-    IA5_STRING,
-    INTEGER,
-    OCTET_STRING,
-    SEQUENCE,
-    DerReader,
-    Malformed,
-)
-from confide.attest.endorsements import CollateralFact, EndorsementKey
-from confide.attest.platforms.snp.certificates import (
-    PSS_ALGORITHMS,
-    AmdCertificate,
-    der_blocks,
-    pss_signed_by,
-)
-from confide.attest.platforms.snp.report import Signer, SnpReport, components
+from confide.attest.endorsements import CollateralFact
+from confide.attest.platforms.snp.certificates import AmdCertificate, der_blocks
+from confide.attest.platforms.snp.fit import check_fit, cloud_of, named_product
+from confide.attest.platforms.snp.report import Signer, SnpReport
+from confide.attest.platforms.snp.revocation import RevocationList
 from confide.errors import EndorsementError
 
-__all__ = ["ROOTS", "Genuine", "authenticate_report"]
+__all__ = [
+    "ROOTS",
+    "Authority",
+    "Genuine",
+    "authenticate_report",
+    "check_dates",
+    "conclude",
+    "read_leaf",
+]
 
 ROOTS: Final[Mapping[bytes, str]] = MappingProxyType(
     {
@@ -53,21 +48,54 @@ ROOTS: Final[Mapping[bytes, str]] = MappingProxyType(
 )
 """SHA-256 of the three AMD Root Keys' certificates, and whose they are."""
 
-_EXTENSION: Final = "1.3.6.1.4.1.3704.1"
-_PRODUCT: Final = f"{_EXTENSION}.2"
-_HARDWARE_ID: Final = f"{_EXTENSION}.4"
-_CSP_ID: Final = f"{_EXTENSION}.5"
-_SPL: Final = {
-    "bootloader": f"{_EXTENSION}.3.1",
-    "tee": f"{_EXTENSION}.3.2",
-    "snp": f"{_EXTENSION}.3.3",
-    "microcode": f"{_EXTENSION}.3.8",
-    "fmc": f"{_EXTENSION}.3.9",
-}
-_LEAF_NAMES: Final = {Signer.VCEK: "SEV-VCEK", Signer.VLEK: "SEV-VLEK"}
-_AUTHORITY_NAMES: Final = {Signer.VCEK: "SEV-{}", Signer.VLEK: "SEV-VLEK-{}"}
 _CHAIN_LENGTH: Final = 2
-_MAX_CRL: Final = 256 * 1024
+
+
+@dataclass(frozen=True)
+class Authority:
+    """An intermediate of AMD's under a pinned root; its signature holds.
+
+    Attributes:
+        certificate: ASK or ASVK.
+        root: ARK.
+        product: Whose root it is: "Milan", "Genoa" or "Turin".
+    """
+
+    certificate: AmdCertificate = field(repr=False)
+    root: AmdCertificate = field(repr=False)
+    product: str
+
+    @classmethod
+    def read(cls, content: bytes, roots: Mapping[bytes, str] = ROOTS) -> Authority:
+        """Read a chain from anyone.
+
+        Args:
+            content: ASK or ASVK and ARK as PEM, in either order.
+            roots: Accepted roots by fingerprint.
+
+        Raises:
+            EndorsementError: snp.root_not_pinned or snp.chain_signature.
+        """
+        blocks = der_blocks(content)
+        if len(blocks) != _CHAIN_LENGTH:
+            raise EndorsementError(
+                f"the chain holds {len(blocks)} certificates, not ASK and ARK",
+                code="snp.chain_signature",
+            )
+        first, second = (AmdCertificate.parse(block) for block in blocks)
+        authority, root = (second, first) if first.sha256 in roots else (first, second)
+        # The pin covers every byte of the root, its signature of itself included.
+        product = roots.get(root.sha256)
+        if product is None:
+            raise EndorsementError(
+                "the chain does not end at a root key of AMD", code="snp.root_not_pinned"
+            )
+        if not (authority.signed_by(root) and authority.may_sign):
+            raise EndorsementError(
+                "the ASK is not signed by its root, or is no authority",
+                code="snp.chain_signature",
+            )
+        return cls(authority, root, product)
 
 
 @dataclass(frozen=True)
@@ -78,7 +106,7 @@ class Genuine:
         report: The report.
         product: "Milan", "Genoa" or "Turin", by certificate, root and CPUID alike.
         leaf_product: As the certificate names it, such as "Milan-B0".
-        csp_id: The cloud a VLEK was given to; None under a VCEK.
+        csp_id: The cloud a VLEK was given to; None under a VCEK, or if the VLEK names none.
         crl_checked: A current revocation list was looked at.
         expires_at: Earliest end of certificates and list.
         facts: How new the list is.
@@ -116,181 +144,96 @@ def authenticate_report(
     Args:
         raw: The report, 1184 bytes.
         vek: Certificate of the VCEK or VLEK, DER or PEM.
-        chain: ASK or ASVK and ARK as PEM, in this order, as AMD's key server gives them.
+        chain: ASK or ASVK and ARK as PEM, as AMD's key server gives them.
         crl: The product's revocation list, DER or PEM; None if there is none to look at.
         at: Now.
         roots: Accepted roots by fingerprint. Anything but the default is for tests.
 
     Raises:
-        EvidenceError: What `SnpReport.parse` refuses.
-        EndorsementError: snp.signing_key, .root_not_pinned, .chain_signature, .cert_expired,
-            .crl_signature, .crl_expired, .revoked, .report_signature, .tcb_cert_mismatch,
-            .chip_id_mismatch or .product_mismatch.
+        EvidenceError: What `SnpReport.parse` refuses, or snp.vmpl: the host asked for it.
+        EndorsementError: snp.root_not_pinned, .chain_signature, .cert_expired,
+            .crl_signature, .crl_expired, .revoked, .report_signature, .signing_key,
+            .product_mismatch, .tcb_cert_mismatch or .chip_id_mismatch.
     """
     report = SnpReport.parse(raw)
-    leaf = _leaf(vek, report.signer)
-    authority, root = _authorities(chain)
-    product = roots.get(root.sha256)
-    if product is None:
-        raise EndorsementError(
-            "the chain does not end at a root key of AMD", code="snp.root_not_pinned"
-        )
-    _check_chain(leaf, authority, root, report.signer, product)
-    certificates = (leaf, authority, root)
-    for one in certificates:
-        _check_dates(one, at)
-    revocation = None if crl is None else _Revocation.read(crl, root, at)
-    if revocation is not None:
-        for one in (leaf, authority):
-            revocation.check(one)
-    _check_signature(report, leaf)
-    _check_fit(report, leaf, product)
-    ends = [one.not_after for one in certificates]
-    return Genuine(
-        report=report,
-        product=product,
-        leaf_product=_text(leaf, _PRODUCT),
-        csp_id=_text(leaf, _CSP_ID) if report.signer is Signer.VLEK else None,
-        crl_checked=revocation is not None,
-        expires_at=min([*ends, revocation.next_update] if revocation else ends),
-        facts=() if revocation is None else (revocation.fact(product),),
+    authority = Authority.read(chain, roots)
+    leaf = read_leaf(vek, (authority,))[0]
+    check_dates((leaf, authority.certificate, authority.root), at)
+    revocation = None if crl is None else RevocationList.read(crl, authority.root, at)
+    return conclude(report, leaf, authority, revocation)
+
+
+def read_leaf(
+    content: bytes, authorities: tuple[Authority, ...]
+) -> tuple[AmdCertificate, Authority]:
+    """Read the certificate of a VCEK or VLEK and find who signed it.
+
+    Args:
+        content: DER or PEM; certificates after the first are not looked at.
+        authorities: At least one.
+
+    Raises:
+        EndorsementError: snp.chain_signature.
+    """
+    leaf = AmdCertificate.parse(der_blocks(content)[0])
+    for authority in authorities:
+        if leaf.signed_by(authority.certificate):
+            return leaf, authority
+    raise EndorsementError(
+        f"{leaf.common_name} is not signed by its authority", code="snp.chain_signature"
     )
 
 
-def _leaf(content: bytes, signer: Signer) -> AmdCertificate:
-    blocks = der_blocks(content)
-    leaf = AmdCertificate.parse(blocks[0])
-    if leaf.common_name != _LEAF_NAMES[signer]:
-        raise EndorsementError(
-            f"the report says that a {signer} signed it; the certificate is another's",
-            code="snp.signing_key",
-        )
-    return leaf
+def check_dates(certificates: tuple[AmdCertificate, ...], at: datetime) -> None:
+    """Refuse certificates that are not valid now.
+
+    Raises:
+        EndorsementError: snp.cert_expired.
+    """
+    for one in certificates:
+        if not one.not_before <= at <= one.not_after:
+            raise EndorsementError(
+                f"{one.common_name} is valid from {one.not_before:%Y-%m-%d}"
+                f" to {one.not_after:%Y-%m-%d}; now is {at:%Y-%m-%d}",
+                code="snp.cert_expired",
+                hint="confide endorsements fetch; and check this machine's clock: confide doctor",
+            )
 
 
-def _authorities(content: bytes) -> tuple[AmdCertificate, AmdCertificate]:
-    blocks = der_blocks(content)
-    if len(blocks) != _CHAIN_LENGTH:
-        raise EndorsementError(
-            f"the chain holds {len(blocks)} certificates, not ASK and ARK",
-            code="snp.chain_signature",
-        )
-    authority, root = (AmdCertificate.parse(block) for block in blocks)
-    return authority, root
-
-
-def _check_chain(
+def conclude(
+    report: SnpReport,
     leaf: AmdCertificate,
-    authority: AmdCertificate,
-    root: AmdCertificate,
-    signer: Signer,
-    product: str,
-) -> None:
-    # The root signs itself. It is pinned, so this says nothing about trust; it says that the
-    # bytes are whole.
-    links = ((root, root, "ARK"), (authority, root, "ASK"), (leaf, authority, str(signer)))
-    for certificate, issuer, name in links:
-        if not certificate.signed_by(issuer):
-            raise EndorsementError(
-                f"the {name} is not signed by its issuer", code="snp.chain_signature"
-            )
-    if authority.common_name != _AUTHORITY_NAMES[signer].format(product):
-        raise EndorsementError(
-            f"a {signer} of {product} is not issued by {authority.common_name}",
-            code="snp.chain_signature",
-        )
+    authority: Authority,
+    revocation: RevocationList | None,
+) -> Genuine:
+    """Check revocation, the report's signature, and that all of it is about one machine.
 
+    Args:
+        report: Well-formed.
+        leaf: Signed by `authority`, in date.
+        authority: In date.
+        revocation: The list of the authority's root, or None.
 
-def _check_dates(certificate: AmdCertificate, at: datetime) -> None:
-    if not certificate.not_before <= at <= certificate.not_after:
-        raise EndorsementError(
-            f"{certificate.common_name} is valid from {certificate.not_before:%Y-%m-%d}"
-            f" to {certificate.not_after:%Y-%m-%d}",
-            code="snp.cert_expired",
-            hint="confide endorsements fetch; and check this machine's clock: confide doctor",
-        )
-
-
-@dataclass(frozen=True)
-class _Revocation:
-    """AMD's list of revoked certificates of one product; signature and dates were checked."""
-
-    serials: frozenset[int]
-    this_update: datetime
-    next_update: datetime
-    number: int | None
-
-    @classmethod
-    def read(cls, content: bytes, root: AmdCertificate, at: datetime) -> _Revocation:
-        """Read a list and check that the root signed it and that it is current.
-
-        Raises:
-            EndorsementError: snp.crl_signature or snp.crl_expired.
-        """
-        der = der_blocks(content)[0]
-        try:
-            if len(der) > _MAX_CRL:
-                raise Malformed(f"larger than {_MAX_CRL} bytes")
-            tbs, signature = _split_crl(der)
-            listed = x509.load_der_x509_crl(der)
-            end = listed.next_update_utc
-            issuer = listed.issuer.public_bytes()
-            serials = frozenset(one.serial_number for one in listed)
-            number = _crl_number(listed)
-        except ValueError as error:
-            raise EndorsementError(
-                f"the revocation list is malformed: {error}", code="snp.crl_signature"
-            ) from None
-        if issuer != root.subject or not pss_signed_by(root.public_key, signature, tbs):
-            raise EndorsementError(
-                "the revocation list is not signed by this product's root",
-                code="snp.crl_signature",
-            )
-        if end is None or not listed.last_update_utc <= at <= end:
-            raise EndorsementError(
-                f"the revocation list is of {listed.last_update_utc:%Y-%m-%d}"
-                + ("" if end is None else f", valid to {end:%Y-%m-%d}"),
-                code="snp.crl_expired",
-                hint="confide endorsements fetch",
-            )
-        return cls(serials, listed.last_update_utc, end, number)
-
-    def check(self, certificate: AmdCertificate) -> None:
-        """Refuse a revoked certificate.
-
-        Raises:
-            EndorsementError: snp.revoked.
-        """
-        if certificate.serial in self.serials:
-            raise EndorsementError(
-                f"AMD has revoked {certificate.common_name}, serial {certificate.serial:#x}",
-                code="snp.revoked",
-            )
-
-    def fact(self, product: str) -> CollateralFact:
-        """Return how new this list is."""
-        return CollateralFact(EndorsementKey("snp/crl", product), self.this_update, self.number)
-
-
-def _split_crl(der: bytes) -> tuple[bytes, bytes]:
-    outer = DerReader(der)
-    whole = outer.enter(SEQUENCE)
-    outer.end()
-    tbs = whole.take(SEQUENCE).whole
-    if whole.take(SEQUENCE).whole not in PSS_ALGORITHMS:
-        raise Malformed("another signature algorithm")
-    signature = whole.take(BIT_STRING).content
-    whole.end()
-    if signature[:1] != b"\0":
-        raise Malformed("a bit string of a broken byte")
-    return tbs, signature[1:]
-
-
-def _crl_number(listed: x509.CertificateRevocationList) -> int | None:
-    try:
-        return listed.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
-    except x509.ExtensionNotFound:
-        return None
+    Raises:
+        EvidenceError: snp.vmpl.
+        EndorsementError: From snp.revoked on, as `authenticate_report`.
+    """
+    certificates = (leaf, authority.certificate, authority.root)
+    if revocation is not None:
+        for one in (leaf, authority.certificate):
+            revocation.check(one)
+    _check_signature(report, leaf)
+    check_fit(report, leaf, authority.certificate, authority.product)
+    ends = [one.not_after for one in certificates]
+    return Genuine(
+        report=report,
+        product=authority.product,
+        leaf_product=named_product(leaf),
+        csp_id=cloud_of(leaf) if report.signer is Signer.VLEK else None,
+        crl_checked=revocation is not None,
+        expires_at=min([*ends, revocation.next_update] if revocation else ends),
+        facts=() if revocation is None else (revocation.fact(authority.product),),
+    )
 
 
 def _check_signature(report: SnpReport, leaf: AmdCertificate) -> None:
@@ -303,67 +246,3 @@ def _check_signature(report: SnpReport, leaf: AmdCertificate) -> None:
         raise EndorsementError(
             "the report is not signed by the certified key", code="snp.report_signature"
         ) from None
-
-
-def _check_fit(report: SnpReport, leaf: AmdCertificate, product: str) -> None:
-    """A key is made for one firmware level, one chip and one product: all three must be these."""
-    if _text(leaf, _PRODUCT).partition("-")[0] != product or report.product not in (None, product):
-        raise EndorsementError(
-            f"a report of {report.product or 'an unnamed product'} under a certificate of"
-            f" {_text(leaf, _PRODUCT)} and the root of {product}",
-            code="snp.product_mismatch",
-        )
-    for name, reported in components(report.reported_tcb, product).items():
-        certified = _number(leaf, _SPL[name])
-        if certified != reported:
-            raise EndorsementError(
-                f"{name} is {reported} in the report and {certified} in the certificate",
-                code="snp.tcb_cert_mismatch",
-            )
-    if report.signer is Signer.VCEK:
-        _check_chip(report.chip_id, _hardware_id(leaf))
-
-
-def _check_chip(chip_id: bytes, hardware_id: bytes) -> None:
-    length = len(hardware_id)
-    if length not in (8, 64) or chip_id != hardware_id.ljust(64, b"\0") or not any(chip_id):
-        raise EndorsementError(
-            "the certificate is of another chip, or the report hides its chip",
-            code="snp.chip_id_mismatch",
-        )
-
-
-def _hardware_id(leaf: AmdCertificate) -> bytes:
-    """The extension holds the bytes raw; some issues wrap them in an OCTET STRING."""
-    value = leaf.extensions.get(_HARDWARE_ID, b"")
-    if len(value) in (10, 66) and value[0] == OCTET_STRING and value[1] == len(value) - 2:
-        return value[2:]
-    return value
-
-
-def _number(leaf: AmdCertificate, name: str) -> int | None:
-    value = leaf.extensions.get(name)
-    if value is None:
-        return None
-    try:
-        reader = DerReader(value)
-        number = reader.integer() if reader.next_tag == INTEGER else None
-        reader.end()
-    except Malformed:
-        return None
-    return number
-
-
-def _text(leaf: AmdCertificate, name: str) -> str:
-    value = leaf.extensions.get(name, b"")
-    try:
-        reader = DerReader(value)
-        text = reader.take(IA5_STRING).content.decode("ascii")
-        reader.end()
-    except (Malformed, UnicodeDecodeError):
-        text = ""
-    if not text or not text.isprintable():
-        raise EndorsementError(
-            f"the certificate lacks the extension {name}", code="snp.product_mismatch"
-        )
-    return text

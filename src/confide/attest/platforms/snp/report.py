@@ -96,7 +96,8 @@ class SnpReport:
         raw: The 1184 bytes.
         version: 2, 3, 4 or 5.
         signer: Which kind of key the report says signed it.
-        product: "Milan", "Genoa" or "Turin" by CPUID; None in version 2, which has none.
+        product: "Milan", "Genoa" or "Turin" by CPUID; None if it is unknown here, and in
+            version 2, which has no CPUID.
         model: CPUID model; None in version 2.
     """
 
@@ -111,9 +112,8 @@ class SnpReport:
         """Read a report from anyone.
 
         Raises:
-            EvidenceError: snp.report_size, .report_version, .sig_algo, .signature_padding,
-                .signing_key, .vmpl (requested by the host) or .product_mismatch (a
-                processor unknown to this version). No other exception.
+            EvidenceError: snp.report_size, .report_version, .sig_algo, .signature_padding or
+                .signing_key. No other exception.
         """
         if len(raw) != REPORT_LENGTH:
             raise EvidenceError(
@@ -135,8 +135,6 @@ class SnpReport:
             raise EvidenceError(
                 "the report is signed with neither VCEK nor VLEK", code="snp.signing_key"
             )
-        if _int(raw, 0x030, 4) == _HOST_REQUESTED:
-            raise EvidenceError("the host asked for this report, not the guest", code="snp.vmpl")
         product, model = None, None
         if version >= _FIRST_WITH_CPUID:
             model = raw[0x189]
@@ -162,6 +160,16 @@ class SnpReport:
         first = self.part(SIGNED_LENGTH, _COORDINATE)
         second = self.part(SIGNED_LENGTH + _COORDINATE, _COORDINATE)
         return int.from_bytes(first, "little"), int.from_bytes(second, "little")
+
+    @property
+    def requested_by_host(self) -> bool:
+        """Whether the host asked for it: then REPORT_DATA is the host's as well."""
+        return self.integer(0x030, 4) == _HOST_REQUESTED
+
+    @property
+    def cpuid(self) -> tuple[int, int, int] | None:
+        """Family, model and stepping; None in version 2."""
+        return None if self.model is None else (self.raw[0x188], self.raw[0x189], self.raw[0x18A])
 
     @property
     def report_data(self) -> bytes:
@@ -240,8 +248,8 @@ class SnpReport:
     def _since_later_versions(self) -> dict[str, object]:
         """Version 3 added CPUID; version 5 the mitigations that were on at launch and are now."""
         found: dict[str, object] = {}
-        if self.model is not None:
-            found["cpuid"] = tuple(self.part(0x188, 3))
+        if self.cpuid is not None:
+            found["cpuid"] = self.cpuid
         if self.version < 5:
             return found
         return {
@@ -262,23 +270,15 @@ def components(tcb: bytes, product: str) -> Mapping[str, int]:
     return {name: tcb[index] for name, index in layout.items()}
 
 
-def product_of_cpuid(family: int, model: int) -> str:
-    """Name the product. Bergamo and Siena use Genoa's keys.
-
-    Raises:
-        EvidenceError: snp.product_mismatch.
-    """
+def product_of_cpuid(family: int, model: int) -> str | None:
+    """Name the product, or None if it is unknown here. Bergamo and Siena use Genoa's keys."""
     if family == 0x19 and model <= 0x0F:
         return "Milan"
     if family == 0x19 and (model in range(0x10, 0x20) or model in range(0xA0, 0xB0)):
         return "Genoa"
     if family == 0x1A and model <= 0x11:
         return "Turin"
-    raise EvidenceError(
-        f"a processor of family 0x{family:02x}, model 0x{model:02x} is not known to this version",
-        code="snp.product_mismatch",
-        hint="pip install -U confide",
-    )
+    return None
 
 
 def _int(raw: bytes, offset: int, length: int) -> int:

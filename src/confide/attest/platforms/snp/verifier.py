@@ -6,16 +6,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from confide.attest.endorsements import (
-    Endorsement,
-    EndorsementKey,
-    EndorsementSource,
-    first_valid,
-)
+from confide.attest.endorsements import EndorsementSource
 from confide.attest.factors import FactorSheet, FactorSpec, Owner
 from confide.attest.platform import Authenticated, Processor
-from confide.attest.platforms.snp.chain import ROOTS, Genuine, authenticate_report
+from confide.attest.platforms.snp.chain import ROOTS, Genuine
 from confide.attest.platforms.snp.report import Signer, SnpReport
+from confide.attest.platforms.snp.search import find_genuine
 from confide.errors import AttestationError
 
 __all__ = ["SNP_FACTORS", "SnpVerifier", "authenticate_with"]
@@ -23,27 +19,29 @@ __all__ = ["SNP_FACTORS", "SnpVerifier", "authenticate_with"]
 _ASK: Final = "ask the operator of the enclave; send the output of: confide verify URL --json"
 _FETCH: Final = "confide endorsements fetch --help"
 
+_FOUND: Final = "snp certificates found"
+_LIST: Final = "snp revocation list"
 _CHECKS: Final = (
     ("snp report form", Owner.CLOUD, _ASK, {"report_size", "report_version", "sig_algo"}),
     ("snp unsigned bytes", Owner.CLOUD, _ASK, {"signature_padding"}),
-    ("snp requested by guest", Owner.CLOUD, _ASK, {"vmpl"}),
     ("snp signing key", Owner.CLOUD, _ASK, {"signing_key"}),
+    (_FOUND, Owner.NETWORK, _FETCH, set[str]()),
     ("snp root pinned", Owner.CHIP_VENDOR, _ASK, {"root_not_pinned"}),
     ("snp certificate chain", Owner.CHIP_VENDOR, _FETCH, {"chain_signature"}),
     ("snp certificate dates", Owner.CHIP_VENDOR, _FETCH, {"cert_expired"}),
-    ("snp revocation list", Owner.CHIP_VENDOR, _FETCH, {"crl_signature", "crl_expired"}),
+    (_LIST, Owner.CHIP_VENDOR, _FETCH, {"crl_signature", "crl_expired", "collateral.rollback"}),
     ("snp not revoked", Owner.CHIP_VENDOR, _ASK, {"revoked"}),
     ("snp report signature", Owner.CLOUD, _ASK, {"report_signature"}),
     ("snp product", Owner.CLOUD, _ASK, {"product_mismatch"}),
     ("snp firmware in certificate", Owner.CLOUD, _FETCH, {"tcb_cert_mismatch"}),
     ("snp chip in certificate", Owner.CLOUD, _FETCH, {"chip_id_mismatch"}),
+    ("snp requested by guest", Owner.CLOUD, _ASK, {"vmpl"}),
 )
 """In the order they are made; a refusal leaves the later ones unexamined."""
 
 SNP_FACTORS: Final = tuple(
     FactorSpec(name, owner, next_command=command) for name, owner, command, _ in _CHECKS
 )
-_PRODUCTS: Final = ("Milan", "Genoa", "Turin")
 
 
 class SnpVerifier:
@@ -99,79 +97,38 @@ def authenticate_with(
         AttestationError: As `SnpVerifier.authenticate`.
     """
     try:
-        genuine = _first_genuine(raw, endorsements, at, roots)
+        report = SnpReport.parse(raw)
+        genuine = find_genuine(report, endorsements, at, roots)
     except AttestationError as error:
-        _show(sheet, error)
+        _show_refusal(sheet, error, _factor_of(error.code))
         raise
-    _show(sheet, None)
-    if not genuine.crl_checked:
-        sheet.not_applicable("snp revocation list", "none was found; the policy decides")
-        sheet.not_applicable("snp not revoked", "no revocation list")
-    if genuine.report.signer is Signer.VLEK:
-        sheet.not_applicable("snp chip in certificate", "a VLEK is a cloud's, not a chip's")
-    for fact in genuine.facts:
-        endorsements.saw(fact)
+    _show_acceptance(sheet, genuine)
     return genuine
 
 
-def _first_genuine(
-    raw: bytes, source: EndorsementSource, at: datetime, roots: Mapping[bytes, str]
-) -> Genuine:
-    report = SnpReport.parse(raw)
-    products = _PRODUCTS if report.product is None else (report.product,)
-    refusal: AttestationError | None = None
-    for product in products:
-        try:
-            return _of_product(report, product, source, at, roots)
-        except AttestationError as error:
-            refusal = _more_telling(refusal, error)
-    raise refusal or AttestationError("no product was tried")
+def _factor_of(code: str) -> str:
+    """Return the factor that a refusal belongs to; what is no check is about finding."""
+    ours = code.removeprefix("snp.")
+    return next((name for name, _, _, codes in _CHECKS if ours in codes), _FOUND)
 
 
-def _more_telling(first: AttestationError | None, second: AttestationError) -> AttestationError:
-    """Of two refusals, keep the one that got further than finding nothing."""
-    if first is None or first.code == "collateral.missing":
-        return second
-    return first
-
-
-def _of_product(
-    report: SnpReport,
-    product: str,
-    source: EndorsementSource,
-    at: datetime,
-    roots: Mapping[bytes, str],
-) -> Genuine:
-    vlek = report.signer is Signer.VLEK
-    tcb = report.reported_tcb.hex()
-    leaf_of = f"{product}/vlek/{tcb}" if vlek else f"{product}/{report.chip_id.hex()}/{tcb}"
-
-    def with_list(vek: Endorsement, chain: Endorsement, crl: bytes | None) -> Genuine:
-        return authenticate_report(
-            report.raw, vek=vek.content, chain=chain.content, crl=crl, at=at, roots=roots
-        )
-
-    def with_chain(vek: Endorsement, chain: Endorsement) -> Genuine:
-        key = EndorsementKey("snp/crl", product)
-        if not source.find(key):
-            return with_list(vek, chain, None)
-        return first_valid(source, key, lambda crl: with_list(vek, chain, crl.content))
-
-    def with_vek(vek: Endorsement) -> Genuine:
-        key = EndorsementKey("snp/chain", f"{product}/vlek" if vlek else product)
-        return first_valid(source, key, lambda chain: with_chain(vek, chain))
-
-    return first_valid(source, EndorsementKey("snp/vek", leaf_of), with_vek)
-
-
-def _show(sheet: FactorSheet, error: AttestationError | None) -> None:
+def _show_refusal(sheet: FactorSheet, error: AttestationError, failed: str) -> None:
     """Mark every check that held, and the one that refused."""
-    refused = None if error is None else error.code.removeprefix("snp.")
-    for name, _, _, codes in _CHECKS:
-        if error is not None and refused in codes:
+    for name, *_ in _CHECKS:
+        if name == failed:
             sheet.mark_failed(name, str(error))
             return
-        if error is not None and error.code == "collateral.missing" and name == "snp root pinned":
-            sheet.mark_failed(name, str(error), next_command=_FETCH)
-            return
         sheet.passed(name, "holds")
+
+
+def _show_acceptance(sheet: FactorSheet, genuine: Genuine) -> None:
+    other: dict[str, str] = {}
+    if not genuine.crl_checked:
+        other |= {_LIST: "none was found; the policy decides", "snp not revoked": "no list"}
+    if genuine.report.signer is Signer.VLEK:
+        other["snp chip in certificate"] = "a VLEK is a cloud's, not a chip's"
+    for name, *_ in _CHECKS:
+        if name in other:
+            sheet.not_applicable(name, other[name])
+        else:
+            sheet.passed(name, "holds")

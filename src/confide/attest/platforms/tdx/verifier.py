@@ -227,8 +227,6 @@ def authenticate_quote(
         checked = _find_collateral(signed, endorsements, at, roots)
         log = aux.get("eventlog")
         events = None if log is None else check_log(log, signed.quote.report.rtmrs)
-        for fact in checked.facts:
-            endorsements.saw(fact)
     except AttestationError as error:
         _show(sheet, error)
         raise
@@ -247,7 +245,11 @@ def _find_collateral(
     subject = f"{signed.platform.fmspc.hex()}/{signed.authority}"
 
     def check(candidate: Endorsement) -> Checked:
-        return check_collateral(Collateral.parse(candidate.content), signed, at=at, roots=roots)
+        collateral = Collateral.parse(candidate.content)
+        checked = check_collateral(collateral, signed, at=at, roots=roots)
+        for fact in checked.facts:
+            endorsements.saw(fact)  # older ones are refused here, so that the next is tried
+        return checked
 
     return first_valid(endorsements, EndorsementKey("tdx/collateral", subject), check)
 

@@ -29,6 +29,7 @@ from confide.enclave.inference.backend import (
     BackendUnavailable,
     ModelInfo,
     Operation,
+    unsupported,
 )
 from confide.enclave.inference.events import DONE, write_event
 from confide.enclave.inference.options import Options, parse_options
@@ -37,6 +38,7 @@ from confide.errors import ContextTooLong, InvalidRequest, ModelNotFound
 
 __all__ = ["EchoBackend", "EchoOptions"]
 
+_OPERATIONS = (Operation.CHAT, Operation.COMPLETIONS, Operation.EMBEDDINGS)
 _WORDS = re.compile(r"\s*\S+|\s+\Z")
 _CALL = re.compile(r"\s*call\s+(?P<name>[A-Za-z0-9_.-]+)\s*(?P<arguments>\{.*\})?\s*\Z", re.DOTALL)
 
@@ -97,7 +99,7 @@ class EchoBackend:
             ModelInfo(
                 id=name,
                 context_length=self.options.context_length,
-                operations=tuple(Operation),
+                operations=_OPERATIONS,
             )
             for name in self.options.models or ("echo",)
         ]
@@ -113,6 +115,8 @@ class EchoBackend:
             raise BackendUnavailable("the echo backend was told to refuse requests")
         if self.options.models and request.model not in self.options.models:
             raise ModelNotFound(f"no model {request.model!r}")
+        if request.operation not in _OPERATIONS:
+            raise unsupported(request.operation)
         if request.operation is Operation.EMBEDDINGS:
             return _whole(self._embeddings(request))
         text = _prompt(request)

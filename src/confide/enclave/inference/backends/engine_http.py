@@ -137,7 +137,14 @@ class EngineHTTP:
             await self._session.close()
             self._session = None
 
-    async def send(self, method: str, path: str, body: bytes | None = None) -> EngineReply:
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        content_type: str = "application/json",
+    ) -> EngineReply:
         """Send one request and wait for the head of the answer; a redirect is an answer.
 
         Raises:
@@ -145,7 +152,7 @@ class EngineHTTP:
         """
         if self._session is None:
             raise BackendUnavailable("the backend is not started")
-        headers = {"content-type": "application/json"} if body is not None else None
+        headers = {"content-type": content_type} if body is not None else None
         try:
             response = await self._session.request(
                 method,
@@ -176,12 +183,15 @@ class EngineReply:
     Attributes:
         status: HTTP status.
         content_type: Media type without parameters, lower case.
+        media_type: The same with its charset, if it names one.
     """
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self.status = response.status
-        self.content_type = response.content_type.lower()
+        self.content_type = self.media_type = response.content_type.lower()
+        if self.content_type.startswith("text/plain") and response.charset:
+            self.media_type += f"; charset={response.charset.lower()}"
 
     def close(self) -> None:
         """Close the connection at once; the engine sees its client leave."""

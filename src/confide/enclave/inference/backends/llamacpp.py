@@ -26,6 +26,7 @@ from confide.enclave.inference.backend import (
     BackendUnavailable,
     ModelInfo,
     Operation,
+    unsupported,
 )
 from confide.enclave.inference.backends.engine_errors import engine_refusal
 from confide.enclave.inference.backends.engine_http import EngineHTTP, EngineReply
@@ -62,6 +63,7 @@ _PATHS: Final = {
     Operation.CHAT: "/v1/chat/completions",
     Operation.COMPLETIONS: "/v1/completions",
     Operation.EMBEDDINGS: "/v1/embeddings",
+    Operation.RESPONSES: "/v1/responses",
 }
 
 
@@ -180,7 +182,7 @@ class LlamaCppBackend:
 
     async def models(self) -> list[ModelInfo]:
         """The one model."""
-        operations = [Operation.CHAT, Operation.COMPLETIONS]
+        operations = [Operation.CHAT, Operation.COMPLETIONS, Operation.RESPONSES]
         if self.options.embeddings:
             operations.append(Operation.EMBEDDINGS)
         return [
@@ -201,6 +203,8 @@ class LlamaCppBackend:
 
     async def open(self, request: BackendRequest) -> BackendResponse:
         """Ask the engine; see `Backend.open`."""
+        if request.operation not in _PATHS:
+            raise unsupported(request.operation)
         if request.operation is Operation.EMBEDDINGS and not self.options.embeddings:
             raise InvalidRequest("this model does not make embeddings", param="model")
         check_single(request)

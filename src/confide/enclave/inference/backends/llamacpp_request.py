@@ -42,6 +42,12 @@ _FORWARDED: Final = {
     },
     Operation.COMPLETIONS: SAMPLING_FIELDS | {"prompt"},
     Operation.EMBEDDINGS: frozenset({"input", "encoding_format"}),
+    Operation.RESPONSES: SAMPLING_FIELDS
+    - {"stream_options", "max_tokens", "logprobs"}
+    | {
+        "input", "instructions", "max_output_tokens", "tools", "tool_choice",
+        "parallel_tool_calls", "text", "reasoning", "store",
+    },
 }  # fmt: skip
 
 
@@ -66,7 +72,7 @@ def forwarded_fields(request: BackendRequest) -> dict[str, object]:
     given = request.fields
     allowed = _FORWARDED[request.operation]
     fields = {name: value for name, value in given.items() if name in allowed}
-    if given.get("max_completion_tokens") is not None:
+    if given.get("max_completion_tokens") is not None and "max_tokens" in allowed:
         fields["max_tokens"] = given["max_completion_tokens"]
     if request.operation is not Operation.EMBEDDINGS:
         fields["cache_prompt"] = False

@@ -28,6 +28,7 @@ from confide.enclave.inference.backend import (
     BackendUnavailable,
     ModelInfo,
     Operation,
+    unsupported,
 )
 from confide.enclave.inference.backends.engine_errors import engine_refusal
 from confide.enclave.inference.backends.engine_http import EngineHTTP, check_base_url
@@ -139,6 +140,8 @@ class OllamaBackend:
 
     async def open(self, request: BackendRequest) -> BackendResponse:
         """Translate and ask; see `Backend.open`."""
+        if request.operation not in _PATHS:
+            raise unsupported(request.operation)
         self._check_model(request.model)
         body = json.dumps(native_request(request), separators=(",", ":")).encode()
         reply = await self._client().send("POST", _PATHS[request.operation], body)

@@ -20,11 +20,13 @@ from typing import Final, Literal
 from pydantic import Field
 
 from confide.enclave.inference.backend import (
+    AUDIO,
     BackendRequest,
     BackendResponse,
     BackendUnavailable,
     ModelInfo,
     Operation,
+    unsupported,
 )
 from confide.enclave.inference.backends.engine_errors import engine_refusal
 from confide.enclave.inference.backends.engine_http import EngineHTTP, check_base_url
@@ -39,7 +41,13 @@ PATHS: Final = {
     Operation.CHAT: "/chat/completions",
     Operation.COMPLETIONS: "/completions",
     Operation.EMBEDDINGS: "/embeddings",
+    Operation.RESPONSES: "/responses",
+    Operation.TRANSCRIPTIONS: "/audio/transcriptions",
+    Operation.TRANSLATIONS: "/audio/translations",
 }
+
+#: What many servers of this API do not have.
+_OPTIONAL: Final = AUDIO | {Operation.RESPONSES}
 
 #: Largest list of token numbers, in bytes.
 _MAX_TOKENS: Final = 64 * 1024 * 1024
@@ -176,12 +184,18 @@ class OpenAIHTTPBackend:
     async def open(self, request: BackendRequest) -> BackendResponse:
         """Pass the request on; see `Backend.open`."""
         body = request.body
-        if self._salted:
+        # A form has no prompt that a prefix cache could share.
+        if self._salted and request.operation not in AUDIO:
             body = add_fields(body, request.fields, {"cache_salt": cache_salt(request.isolation)})
-        reply = await self._client().send("POST", PATHS[request.operation], body)
+        reply = await self._client().send(
+            "POST", PATHS[request.operation], body, content_type=request.content_type
+        )
         if reply.status != 200:
-            raise engine_refusal(reply.status, await reply.read_json(), request.fields)
-        return BackendResponse(200, reply.content_type, reply.pieces(), reply.aclose)
+            answer = await reply.read_json()
+            if request.operation in _OPTIONAL and _no_such_path(reply.status, answer):
+                raise unsupported(request.operation)
+            raise engine_refusal(reply.status, answer, request.fields)
+        return BackendResponse(200, reply.media_type, reply.pieces(), reply.aclose)
 
     async def count_tokens(self, request: BackendRequest) -> int:
         """Ask vLLM's tokenizer, which applies the template; see `TokenCounter`.
@@ -204,3 +218,14 @@ class OpenAIHTTPBackend:
         if not isinstance(count, int):
             raise BackendUnavailable("the engine did not count the prompt")
         return count
+
+
+def _no_such_path(status: int, answer: object) -> bool:
+    """Whether a server says that it has no such route, and not that it has no such model.
+
+    FastAPI, and so vLLM and SGLang, answers `{"detail": "Not Found"}`; others answer 405 or a
+    page that is not JSON. A refusal of a model is OpenAI's error object.
+    """
+    if status == 405:
+        return True
+    return status == 404 and not (isinstance(answer, Mapping) and "error" in answer)

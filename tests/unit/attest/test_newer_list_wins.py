@@ -1,0 +1,77 @@
+"""An older list in front does not stand in the way of the newer one behind it."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from confide.attest.collateral import Bundle, History
+from confide.attest.endorsements import (
+    CollateralFact,
+    Endorsement,
+    EndorsementKey,
+    EverySource,
+)
+from confide.attest.factors import FactorSheet
+from confide.attest.platforms.snp.verifier import SnpVerifier
+from confide.errors import EndorsementError
+
+VECTORS = Path(__file__).parents[2] / "vectors" / "attestation" / "snp"
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+LIST = EndorsementKey("snp/crl", "Milan")
+
+
+def bundle(*lists):
+    report = (VECTORS / "milan-v2/report.bin").read_bytes()
+    vek = EndorsementKey(
+        "snp/vek", f"Milan/{report[0x1A0:0x1E0].hex()}/{report[0x180:0x188].hex()}"
+    )
+    held = {
+        vek: (VECTORS / "milan-v2/vcek.der").read_bytes(),
+        EndorsementKey("snp/chain", "Milan"): (VECTORS / "roots/milan.pem").read_bytes(),
+    }
+    found = {key: (Endorsement(key, content, "test"),) for key, content in held.items()}
+    return Bundle(found | {LIST: tuple(Endorsement(LIST, one, "test") for one in lists)})
+
+
+class Forgetful(History):
+    """Calls the first of two sightings of the same list a rollback."""
+
+    def __init__(self):
+        super().__init__()
+        self.sightings = 0
+
+    def saw(self, fact):
+        self.sightings += 1
+        if self.sightings == 1:
+            raise EndorsementError("older", code="collateral.rollback")
+        super().saw(fact)
+
+
+def authenticate(*sources):
+    verifier = SnpVerifier()
+    return verifier.authenticate(
+        (VECTORS / "milan-v2/report.bin").read_bytes(),
+        aux={},
+        endorsements=EverySource(sources),
+        sheet=FactorSheet(verifier.factors),
+        at=AT,
+    )
+
+
+def test_the_next_list_is_tried_when_the_first_is_a_rollback():
+    genuine = (VECTORS / "crl/milan.crl.der").read_bytes()
+    history = Forgetful()
+    assert authenticate(bundle(genuine, genuine), history).claims["product"] == "Milan"
+    assert history.sightings == 2
+
+
+def test_a_real_list_that_is_older_than_one_seen_is_refused():
+    history = History()
+    authenticate(bundle((VECTORS / "crl/milan.crl.der").read_bytes()), history)
+    (fact,) = history.facts()
+    newer = CollateralFact(fact.key, fact.issued_at + timedelta(days=1), (fact.number or 0) + 1)
+    history.saw(newer)
+    with pytest.raises(EndorsementError) as caught:
+        authenticate(bundle((VECTORS / "crl/milan.crl.der").read_bytes()), history)
+    assert caught.value.code == "collateral.rollback"
