@@ -78,35 +78,34 @@ def hcl(document, *, hardware=bytes(1184), kind=2, version=2, hash_type=1, runti
     )  # fmt: skip
 
 
+def parts(*, document=None, nonce=None, message=None, key=None, pcrs=PCRS, **changes):
+    """Return what the envelope carries beside the hardware's report; None leaves a part out."""
+    nonce = hashlib.sha256(REPORT_DATA).digest() if nonce is None else nonce
+    message = attest(nonce) if message is None else message
+    found = {
+        "hcl_runtime": runtime() if document is None else document,
+        "tpm_message": message,
+        "tpm_signature": (key or rsa_key()).sign(message, PKCS1v15(), SHA256()),
+        "tpm_pcrs": b"".join(pcrs),
+        **changes,
+    }
+    return {name: part for name, part in found.items() if part is not None}
+
+
 class Guest:
     """A TDX guest of Azure; the changes are the one thing to get wrong."""
 
     def __init__(self):
         self.world = World()
 
-    def evidence(self, *, document=None, hardware_data=None, nonce=None, message=None, key=None,
-                 pcrs=PCRS, **changes):  # fmt: skip
+    def authenticate(self, *, sheet=None, document=None, hardware_data=None, **changes):
         document = runtime() if document is None else document
         if hardware_data is None:
             hardware_data = hashlib.sha256(document).digest() + bytes(32)
-        nonce = hashlib.sha256(REPORT_DATA).digest() if nonce is None else nonce
-        message = attest(nonce) if message is None else message
-        aux = {
-            "hcl_runtime": document,
-            "tpm_message": message,
-            "tpm_signature": (key or rsa_key()).sign(message, PKCS1v15(), SHA256()),
-            "tpm_pcrs": b"".join(pcrs),
-            **changes,
-        }
-        quote = self.world.quote(report_data=hardware_data, attributes=0)
-        return quote, {name: part for name, part in aux.items() if part is not None}
-
-    def authenticate(self, *, sheet=None, **changes):
-        quote, aux = self.evidence(**changes)
         verifier = AzureTdxVerifier(self.world.verifier())
         return verifier.authenticate(
-            quote,
-            aux=aux,
+            self.world.quote(report_data=hardware_data, attributes=0),
+            aux=parts(document=document, **changes),
             endorsements=stapled(self.world.collateral()),
             sheet=sheet or FactorSheet(verifier.factors),
             at=NOW,

@@ -1,5 +1,7 @@
 """From Intel's root to the TD report: every link, and who may stand where."""
 
+from dataclasses import replace
+
 import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -176,3 +178,14 @@ def test_a_platform_certificate_without_the_extension_is_refused():
 
 def test_a_pem_chain_may_end_with_the_zero_byte_of_c():
     assert len(read_chain(WORLD.chain.encode() + b"\0")) == 3
+
+
+def test_a_root_is_pinned_by_certificate_and_by_key():
+    (root,) = WORLD.roots
+    for changed in (
+        replace(root, certificate_sha256="00" * 32),
+        replace(root, spki_sha256="00" * 32),
+    ):
+        with pytest.raises(EndorsementError) as refused:
+            check_signature(Quote.parse(WORLD.quote()), at=NOW, roots=(changed,))
+        assert refused.value.code == "tdx.root_not_pinned"
