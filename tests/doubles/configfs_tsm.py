@@ -80,11 +80,7 @@ class FakeTsm:
         folder, attribute = self._find("write", path)
         if attribute not in WRITE_ONLY:
             raise failure(errno.EACCES)
-        if attribute == "inblob":
-            if len(content) > 64:
-                raise failure(errno.EFBIG)
-        elif (attribute == "privlevel" and not self.floor <= self._level(content) <= 3) or (attribute == "service_provider" and content.strip() != b"svsm"):
-            raise failure(errno.EINVAL)
+        self._check(attribute, content)
         if attribute in BINARY and self.lost_stores:
             self.lost_stores -= 1  # the result of a store at close is nobody's
             return
@@ -104,6 +100,14 @@ class FakeTsm:
         if folder.made_at != folder.written:
             self._generate(folder)
         return folder.made[attribute]
+
+    def _check(self, attribute, content):
+        if attribute == "inblob" and len(content) > 64:
+            raise failure(errno.EFBIG)
+        if attribute == "privlevel" and not self.floor <= self._level(content) <= 3:
+            raise failure(errno.EINVAL)
+        if attribute == "service_provider" and content.strip() != b"svsm":
+            raise failure(errno.EINVAL)
 
     def _generate(self, folder):
         inblob = folder.values.get("inblob", b"")

@@ -1,0 +1,1 @@
+"""Azure's paravisor around SEV-SNP or TDX."""
