@@ -7,7 +7,7 @@ import ctypes
 import errno
 import struct
 
-from tests.doubles.configfs_tsm import failure
+from tests.doubles.configfs_tsm import failure, snp_report
 
 
 class FakeSevGuest:
@@ -61,7 +61,7 @@ class FakeSevGuest:
             view[24:32] = struct.pack("<II", self.firmware, 0)
         if self.error:
             raise failure(self.error)
-        report = bytes(80) + (self.forge or request[:64]) + bytes(1040)
+        report = snp_report(self.forge or request[:64], self.vmpl)
         answer = struct.pack("<II24x", self.status, self.length) + report
         ctypes.memmove(response_at, answer + bytes(4000 - len(answer)), 4000)
         return 0

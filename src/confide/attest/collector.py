@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from confide.attest.evidence import GpuReport
+from confide.attest.evidence import CpuReport, GpuReport
 
 __all__ = ["CollectedReport", "Collector", "CpuCollector", "GpuCollector"]
 
@@ -80,6 +80,14 @@ class CpuCollector(Protocol):
         Raises:
             EvidenceError: The machine gave no such report.
             ValueError: The length is wrong.
+        """
+        ...
+
+    def report_data_of(self, cpu: CpuReport) -> bytes:
+        """Find the 64 bytes in a report that is about to be published.
+
+        Raises:
+            EvidenceError: They cannot be found.
         """
         ...
 

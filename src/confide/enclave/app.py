@@ -102,6 +102,17 @@ class EnclaveApp:
             lifespan=self._lifespan,
         )
 
+    def prove(self) -> None:
+        """Collect evidence about the first key document, before anything listens.
+
+        It is the cached form that the application starts with. To be called once, outside
+        of an event loop.
+
+        Raises:
+            AttestationError: The machine gave no evidence, or none that can be published.
+        """
+        asyncio.run(_collect(self._parts))
+
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Serve one connection event of ASGI."""
         if scope["type"] == "http" and scope["path"] == _SEALED_PATH and scope["method"] == "POST":
@@ -184,6 +195,10 @@ class EnclaveApp:
     async def _metrics(self, _request: Request) -> Response:
         text = await asyncio.to_thread(self._parts.metrics.registry.render)
         return Response(text, headers={"content-type": CONTENT_TYPE})
+
+
+async def _collect(parts: EnclaveParts) -> None:
+    await parts.quoting.cached(parts.keyring.current)
 
 
 def _nonce(text: str) -> bytes:

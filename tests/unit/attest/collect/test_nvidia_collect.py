@@ -7,7 +7,7 @@ from tests.doubles.nvml_library import command
 
 from confide.attest.platforms.nvidia.collect import NvidiaCollector, gpu_statement
 from confide.attest.platforms.nvidia.nvml import NvmlWorker
-from confide.errors import AttestationError, EndorsementError, EvidenceError
+from confide.errors import EvidenceError
 
 NONCE = bytes(range(32))
 
@@ -17,10 +17,10 @@ def collector():
     """Make collectors whose driver is as chosen; end their workers afterwards."""
     workers = []
 
-    def make(count=1, *, mode="SPT", verify=None, timeout_s=20.0, **driver):
+    def make(count=1, *, mode="SPT", timeout_s=20.0, **driver):
         worker = NvmlWorker(command(**{"gpus": count, **driver}), timeout_s=timeout_s)
         workers.append(worker)
-        return NvidiaCollector(count, mode=mode, worker=worker, verify=verify)
+        return NvidiaCollector(count, mode=mode, worker=worker)
 
     yield make
     for worker in workers:
@@ -102,19 +102,6 @@ def test_a_worker_that_died_is_replaced(collector, tmp_path):
 
 def test_what_the_driver_prints_is_not_taken_for_an_answer(collector):
     assert len(collector(1, chatter=True).reports(NONCE)) == 1
-
-
-def test_a_report_that_does_not_verify_is_not_published(collector):
-    seen = []
-
-    def verify(gpu, nonce):
-        seen.append((gpu.report[4:36], nonce))
-        raise EndorsementError("not genuine", code="nv.chain_signature")
-
-    with pytest.raises(AttestationError) as caught:
-        collector(2, verify=verify).reports(NONCE)
-    assert caught.value.code == "nv.chain_signature"
-    assert seen == [(NONCE, NONCE)]
 
 
 def test_accepting_sets_the_ready_state_once(collector, tmp_path):

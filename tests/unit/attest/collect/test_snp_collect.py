@@ -9,7 +9,7 @@ import uuid
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.doubles.configfs_tsm import FakeTsm, failure
+from tests.doubles.configfs_tsm import FakeTsm, failure, snp_report
 from tests.doubles.sev_guest import FakeSevGuest
 
 from confide.attest.collector import CollectedReport
@@ -95,10 +95,18 @@ def test_no_table_breaks_the_collector(raw):
         assert content in raw
 
 
-def test_a_report_of_another_size_is_refused():
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (lambda data, level: snp_report(data, level)[:-1], "snp.report_size"),
+        (lambda data, level: snp_report(data, level, tail=b"\0"), "snp.report_size"),
+        (lambda data, level: b"\x09" + snp_report(data, level)[1:], "snp.report_version"),
+    ],
+)
+def test_a_report_that_no_client_would_read_is_refused(make, code):
     with pytest.raises(EvidenceError) as caught:
-        collect(FakeTsm(make=lambda data, level: bytes(80) + data))
-    assert caught.value.code == "tsm.outblob"
+        collect(FakeTsm(make=make))
+    assert caught.value.code == code
 
 
 # --- the device of older kernels ---------------------------------------------------------

@@ -15,7 +15,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Final, cast
 
 from confide.attest.evidence import GpuReport
@@ -50,14 +50,12 @@ def gpu_statement(count: int, mode: str = "SPT") -> Mapping[str, object]:
 
 
 class NvidiaCollector:
-    """A `GpuCollector` for NVIDIA.
+    """A `GpuCollector` for NVIDIA. `HardwareCollector` verifies what it returns.
 
     Args:
         count: How many GPUs there must be, at least 1.
         mode: "SPT" or "MPT".
         worker: Talks to the driver.
-        verify: Verifies one report and its nonce before it is published; raises
-            AttestationError. See `confide.attest.platforms.hardware`.
     """
 
     type: Final = TYPE
@@ -68,7 +66,6 @@ class NvidiaCollector:
         *,
         mode: str = "SPT",
         worker: NvmlWorker | None = None,
-        verify: Callable[[GpuReport, bytes], None] | None = None,
     ) -> None:
         if count < 1 or mode not in ("SPT", "MPT"):
             raise ValueError(f"{count} GPUs in mode {mode} cannot be collected")
@@ -76,7 +73,6 @@ class NvidiaCollector:
         self._count = count
         self._mode = mode
         self._worker = worker or NvmlWorker()
-        self._verify = verify
 
     def check_state(self) -> None:
         """Ask the driver whether every GPU is as stated.
@@ -114,7 +110,6 @@ class NvidiaCollector:
         Raises:
             EvidenceError: As `check_state`, or nv.nonce_mismatch, nv.truncated or
                 nv.duplicate_device.
-            AttestationError: `verify` refused a report.
             ValueError: `nonce` is not 32 bytes.
         """
         if len(nonce) != NONCE_LENGTH:
@@ -130,8 +125,6 @@ class NvidiaCollector:
         for gpu in found:
             if not hmac.compare_digest(read_nonce(gpu.report), nonce):
                 raise EvidenceError("a GPU answered another nonce", code="nv.nonce_mismatch")
-            if self._verify is not None:
-                self._verify(gpu, nonce)
         return found
 
     def accept(self) -> None:

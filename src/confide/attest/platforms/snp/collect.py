@@ -19,17 +19,15 @@ import uuid
 from collections.abc import Mapping
 from typing import Final
 
-from confide.attest.binding import REPORT_DATA_LENGTH
 from confide.attest.collector import CollectedReport
+from confide.attest.evidence import CpuReport
 from confide.attest.platforms.snp.device import GuestDevice
+from confide.attest.platforms.snp.report import SnpReport
 from confide.attest.platforms.tsm import SEV_GUEST, TsmClient
 from confide.errors import EvidenceError
 
-__all__ = ["REPORT_LENGTH", "SnpCollector", "read_report_data", "read_table", "stapled"]
+__all__ = ["SnpCollector", "read_report_data", "read_table", "stapled"]
 
-REPORT_LENGTH: Final = 1184
-
-_REPORT_DATA = slice(0x50, 0x50 + REPORT_DATA_LENGTH)
 _ENTRY = struct.Struct("<16sII")  # GUID, offset, length
 _MAX_ENTRIES = 16
 _MAX_CERTIFICATE = 16 * 1024
@@ -88,18 +86,18 @@ class SnpCollector:
                 ) from None
         return CollectedReport(report, collateral=stapled(read_table(table)))
 
+    def report_data_of(self, cpu: CpuReport) -> bytes:
+        """See `CpuCollector.report_data_of`."""
+        return read_report_data(cpu.report)
+
 
 def read_report_data(report: bytes) -> bytes:
-    """Return REPORT_DATA (64 bytes at 0x50) of a report.
+    """Return REPORT_DATA (64 bytes) of a report, read as a client reads it.
 
     Raises:
-        EvidenceError: tsm.outblob; the report is not 1184 bytes.
+        EvidenceError: A code of the group snp: no client would take it.
     """
-    if len(report) != REPORT_LENGTH:
-        raise EvidenceError(
-            f"the report is {len(report)} bytes, not {REPORT_LENGTH}", code="tsm.outblob"
-        )
-    return report[_REPORT_DATA]
+    return SnpReport.parse(report).report_data
 
 
 def read_table(table: bytes) -> Mapping[uuid.UUID, bytes]:

@@ -16,6 +16,7 @@ from typing import Final
 
 from confide.attest.binding import REPORT_DATA_LENGTH
 from confide.attest.collector import CollectedReport
+from confide.attest.evidence import CpuReport
 from confide.attest.platforms.tsm import TDX_GUEST, TsmClient
 from confide.errors import EvidenceError
 
@@ -56,6 +57,10 @@ class TdxCollector:
         made = self._tsm.report(report_data, provider=TDX_GUEST, read_back=read_report_data)
         log = _read_log(self._event_log)
         return CollectedReport(without_padding(made.report), aux={"eventlog": log} if log else {})
+
+    def report_data_of(self, cpu: CpuReport) -> bytes:
+        """See `CpuCollector.report_data_of`."""
+        return read_report_data(cpu.report)
 
 
 def read_report_data(quote: bytes) -> bytes:
