@@ -46,6 +46,7 @@ __all__ = [
     "HclReport",
     "MetadataService",
     "read_hcl",
+    "read_paravisor",
     "user_data",
 ]
 
@@ -282,6 +283,16 @@ def read_hcl(raw: bytes) -> HclReport:
     return HclReport(
         kind, raw[_HEADER : _HEADER + hardware_length], raw[_RUNTIME_AT : _RUNTIME_AT + length]
     )
+
+
+def read_paravisor(tpm: Tpm) -> str:
+    """Ask the TPM which platform the paravisor runs on: "azure-sev-snp" or "azure-tdx".
+
+    Raises:
+        EvidenceError: azure.tpm or azure.hcl_header; there is no paravisor.
+    """
+    hcl = read_hcl(tpm.read_index(_REPORT_INDEX))
+    return AzureSnpCollector.type if hcl.kind == _SNP else AzureTdxCollector.type
 
 
 def user_data(runtime: bytes) -> bytes:

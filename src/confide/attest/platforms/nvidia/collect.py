@@ -87,8 +87,8 @@ class NvidiaCollector:
             raise EvidenceError(
                 f"the driver shows {found} GPUs; the settings say {self._count}", code="nv.count"
             )
-        settings = state.get("settings")
         _check_switches(state)
+        settings = state.get("settings")
         if settings is None:
             # Drivers without this call know one mode only.
             mode: object = "SPT" if self._count == 1 else "unknown"

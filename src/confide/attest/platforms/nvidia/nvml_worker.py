@@ -28,6 +28,7 @@ NO_BINDING: Final = "NoBinding"
 
 _NONCE_LENGTH: Final = 32
 _SUCCESS: Final = 0
+_ENABLED: Final = 1  # NVML_CC_SYSTEM_FEATURE_ENABLED
 _NOT_SUPPORTED: Final = 3
 _FUNCTION_NOT_FOUND: Final = 13
 
@@ -43,11 +44,15 @@ class _Driver:
         nvml = self._nvml
         system = nvml.nvmlSystemGetConfComputeState()
         handles = self._handles()
-        return {
+        answer = {
             "count": len(handles),
             "environment": system.environment,
             "cc": system.ccFeature,
             "dev_tools": system.devToolsMode,
+        }
+        if system.ccFeature != _ENABLED:  # drivers refuse the calls below then
+            return answer
+        return answer | {
             "settings": self._settings(),
             "ready": nvml.nvmlSystemGetConfComputeGpusReadyState(),
             "protected": [
