@@ -70,7 +70,8 @@ def doctor(gateway: str | None, as_json: bool) -> None:
     Looks at Python, libraries, extras, the clock, the data directory, the client KEK, the
     three default ports, and what could prove an enclave on this machine: the kernel's
     provider of reports, Azure's paravisor, and the state of NVIDIA GPUs. Nothing is left
-    changed; asks the network only with --gateway. Exits 0 if nothing failed, 1 otherwise, 5 if the gateway cannot be reached.
+    changed; asks the network only with --gateway. Exits 0 if nothing failed, 1 otherwise,
+    5 if the gateway cannot be reached.
 
     \b
     Example:
