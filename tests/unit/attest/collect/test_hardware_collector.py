@@ -1,26 +1,32 @@
 """One envelope holds what every processor said about the same keys, nonce and manifest."""
 
 import hashlib
+import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 from tests.doubles.configfs_tsm import FakeTsm, snp_report
 from tests.doubles.nvml_library import command
-from tests.unit.attest.collect.test_snp_collect import CERTIFICATES
+from tests.unit.attest.collect.test_snp_collect import CERTIFICATES, table
 from tests.unit.attest.collect.test_tdx_collect import quote
+from tests.unit.attest.nvidia import mint as nvidia
+from tests.unit.attest.snp import mint as amd
 
 from confide.attest.binding import gpu_digest, gpu_nonce, report_data
 from confide.attest.collector import CollectedReport
 from confide.attest.endorsements import EndorsementKey, StapledEndorsements
 from confide.attest.evidence import Evidence, EvidenceKind, GpuReport
+from confide.attest.factors import FACTORS, FactorSheet
 from confide.attest.platform import Authenticated, Processor
 from confide.attest.platforms.hardware import COLLECTORS, HardwareCollector, hardware_collector
 from confide.attest.platforms.nvidia.collect import NvidiaCollector
 from confide.attest.platforms.nvidia.nvml import NvmlWorker
 from confide.attest.platforms.nvidia.verify import NvidiaVerifier
+from confide.attest.platforms.snp import certificate_table as snp_table
 from confide.attest.platforms.snp.collect import SnpCollector
 from confide.attest.platforms.snp.device import GuestDevice
+from confide.attest.platforms.snp.verifier import SnpVerifier
 from confide.attest.platforms.tdx.collect import TdxCollector
 from confide.attest.platforms.tsm import TsmClient
 from confide.errors import (
@@ -203,3 +209,49 @@ def test_every_built_in_platform_can_be_made(platform):
 def test_no_other_platform_is_collected_on(platform):
     with pytest.raises(ConfigError):
         hardware_collector(platform)
+
+
+# --- with the verifiers of clients, under roots of the tests ----------------------------------
+
+
+class MintedGpus(Gpus):
+    """GPUs whose reports are signed under NVIDIA-shaped chains of the tests."""
+
+    def reports(self, nonce):
+        boards = [nvidia.Board(serial=serial, nonce=nonce) for serial in (1001, 1002)]
+        return tuple(GpuReport(self.type, b.report(), b.pem().decode()) for b in boards)
+
+
+def test_what_is_collected_is_genuine_to_the_verifiers_of_clients():
+    world = amd.World()
+    names = (snp_table.VCEK, snp_table.ASK, snp_table.ARK, snp_table.CRL)
+    contents = (world.vek, amd.der(world.authority), amd.der(world.root), world.crl())
+    files = FakeTsm(
+        make=lambda data, level: world.but(report_data=data, vmpl=level).report,
+        aux=table([(uuid.UUID(name), one) for name, one in zip(names, contents, strict=True)]),
+    )
+    roots = (nvidia.pinned(nvidia.ROOT),)
+    gpu_verifier = NvidiaVerifier(roots=roots)
+    collector = HardwareCollector(snp(files), gpus=MintedGpus(), gpu_verifier=gpu_verifier)
+    raw = collector.collect(
+        document=DOCUMENT, client_nonce=NONCE, manifest_sha256=MANIFEST, now=amd.NOW.timestamp()
+    )
+    evidence = Evidence.parse(raw)
+    verifier = SnpVerifier(roots=world.roots)
+    found = verifier.authenticate(
+        evidence.cpu.report,
+        aux=evidence.cpu.aux,
+        endorsements=StapledEndorsements(evidence.collateral),
+        sheet=FactorSheet((*FACTORS, *verifier.factors)),
+        at=amd.NOW,
+    )
+    digest = gpu_digest([gpu.report for gpu in evidence.gpus])
+    assert found.report_data == report_data(OURS, NONCE, digest, MANIFEST)
+    assert len({gpu.chain for gpu in evidence.gpus}) == 2
+
+
+def test_gpus_under_other_roots_than_nvidias_are_refused():
+    collector = HardwareCollector(snp(), gpus=MintedGpus(), gpu_verifier=NvidiaVerifier())
+    with pytest.raises(EndorsementError) as caught:
+        collect(collector)
+    assert caught.value.code == "nv.root_not_pinned"

@@ -7,35 +7,32 @@ refuses is a failure.
 The certificate table comes from the host and is untrusted. It is copied into the envelope
 for the client's convenience, who verifies every certificate in it.
 
-Source: attestation.md sections 5.1 and 5.3; certificate table: GHCB specification.
+Source: attestation.md sections 5.1 and 5.3.
 """
 
 from __future__ import annotations
 
 import hmac
 import ssl
-import struct
-import uuid
 from collections.abc import Mapping
 from typing import Final
 
 from confide.attest.collector import CollectedReport
 from confide.attest.evidence import CpuReport
+from confide.attest.platforms.snp.certificate_table import (
+    ARK,
+    ASK,
+    CRL,
+    VCEK,
+    VLEK,
+    parse_certificate_table,
+)
 from confide.attest.platforms.snp.device import GuestDevice
 from confide.attest.platforms.snp.report import SnpReport
 from confide.attest.platforms.tsm import SEV_GUEST, TsmClient
 from confide.errors import EvidenceError
 
-__all__ = ["SnpCollector", "read_report_data", "read_table", "stapled"]
-
-_ENTRY = struct.Struct("<16sII")  # GUID, offset, length
-_MAX_ENTRIES = 16
-_MAX_CERTIFICATE = 16 * 1024
-
-_VCEK = uuid.UUID("63da758d-e664-4564-adc5-f4b93be8accd")
-_VLEK = uuid.UUID("a8074bc2-a25a-483e-aae6-39c045a0b8a1")
-_ASK = uuid.UUID("4ab7b379-bbac-4fe4-a02f-05aef327c782")
-_ARK = uuid.UUID("c0b406a4-a803-4952-9743-3fb6014cd0ae")
+__all__ = ["SnpCollector", "read_report_data", "stapled"]
 
 
 class SnpCollector:
@@ -84,7 +81,7 @@ class SnpCollector:
                     "the report is about other data than was asked for",
                     code="tsm.report_data_echo",
                 ) from None
-        return CollectedReport(report, collateral=stapled(read_table(table)))
+        return CollectedReport(report, collateral=stapled(table))
 
     def report_data_of(self, cpu: CpuReport) -> bytes:
         """See `CpuCollector.report_data_of`."""
@@ -100,35 +97,29 @@ def read_report_data(report: bytes) -> bytes:
     return SnpReport.parse(report).report_data
 
 
-def read_table(table: bytes) -> Mapping[uuid.UUID, bytes]:
-    """Read the host's certificate table; what is malformed in it is left out.
+def stapled(table: bytes) -> Mapping[str, Mapping[str, tuple[bytes, ...]]]:
+    """Arrange the host's certificate table as the envelope's `collateral`.
 
     A host that supplies nonsense must not be able to stop the enclave by it: without the
     certificates a client looks for them elsewhere.
 
     Args:
-        table: Entries of GUID, u32 offset and u32 length, ended by a zero entry.
+        table: As the host gave it; empty if it gave none.
 
     Returns:
-        Contents by GUID, each at most 16 KiB.
+        `snp/vek`, `snp/chain` and `snp/crl`, as far as they are there.
     """
-    found: dict[uuid.UUID, bytes] = {}
-    for number in range(_MAX_ENTRIES):
-        entry = table[number * _ENTRY.size : (number + 1) * _ENTRY.size]
-        if len(entry) < _ENTRY.size or not any(entry):
-            break
-        guid, offset, length = _ENTRY.unpack(entry)
-        if 0 < length <= _MAX_CERTIFICATE and offset + length <= len(table):
-            found.setdefault(uuid.UUID(bytes_le=guid), table[offset : offset + length])
-    return found
-
-
-def stapled(entries: Mapping[uuid.UUID, bytes]) -> Mapping[str, Mapping[str, tuple[bytes, ...]]]:
-    """Arrange certificates as the envelope's `collateral`: `snp/vek` and `snp/chain`."""
-    keys = tuple(entries[guid] for guid in (_VCEK, _VLEK) if guid in entries)
-    snp = {"vek": keys} if keys else {}
-    if _ASK in entries and _ARK in entries:
-        snp["chain"] = (_pem(entries[_ASK]) + _pem(entries[_ARK]),)
+    try:
+        entries = parse_certificate_table(table)
+    except EvidenceError:
+        return {}
+    snp: dict[str, tuple[bytes, ...]] = {}
+    if keys := tuple(entries[guid] for guid in (VCEK, VLEK) if entries.get(guid)):
+        snp["vek"] = keys
+    if entries.get(ASK) and entries.get(ARK):
+        snp["chain"] = (_pem(entries[ASK]) + _pem(entries[ARK]),)
+    if entries.get(CRL):
+        snp["crl"] = (entries[CRL],)
     return {"snp": snp} if snp else {}
 
 
