@@ -157,6 +157,7 @@ class _AzureCollector:
     """
 
     _kind: int
+    _hardware_data: Callable[[bytes], bytes]  # finds REPORT_DATA in the hardware's report
 
     def __init__(
         self,
@@ -179,9 +180,6 @@ class _AzureCollector:
                 code="azure.runtime_hash",
             )
         return user_data(runtime)
-
-    def _hardware_data(self, report: bytes) -> bytes:
-        raise NotImplementedError
 
     def _collect(self, report_data: bytes) -> tuple[HclReport, dict[str, bytes]]:
         if len(report_data) != REPORT_DATA_LENGTH:
@@ -220,6 +218,7 @@ class AzureSnpCollector(_AzureCollector):
 
     type: Final = "azure-sev-snp"
     _kind = _SNP
+    _hardware_data = staticmethod(snp.read_report_data)
 
     def report(self, report_data: bytes) -> CollectedReport:
         """See `CpuCollector.report`.
@@ -236,15 +235,13 @@ class AzureSnpCollector(_AzureCollector):
             return CollectedReport(hcl.hardware, aux)
         return CollectedReport(hcl.hardware, aux, {"snp": {"vek": (key,), "chain": (chain,)}})
 
-    def _hardware_data(self, report: bytes) -> bytes:
-        return snp.read_report_data(report)
-
 
 class AzureTdxCollector(_AzureCollector):
     """A `CpuCollector` for TDX behind Azure's paravisor."""
 
     type: Final = "azure-tdx"
     _kind = _TDX
+    _hardware_data = staticmethod(tdx.read_report_data)
 
     def report(self, report_data: bytes) -> CollectedReport:
         """See `CpuCollector.report`.
@@ -255,9 +252,6 @@ class AzureTdxCollector(_AzureCollector):
         """
         hcl, aux = self._collect(report_data)
         return CollectedReport(tdx.without_padding(self._metadata.quote(hcl.hardware)), aux)
-
-    def _hardware_data(self, report: bytes) -> bytes:
-        return tdx.read_report_data(report)
 
 
 def read_hcl(raw: bytes) -> HclReport:
