@@ -80,7 +80,7 @@ def build_proxy(settings: ProxySettings, *, verifier: EnclaveVerifier) -> ASGIAp
     )
 
 
-def policy_verifier(settings: ProxySettings) -> Verifier:
+def policy_verifier(settings: ProxySettings) -> EnclaveVerifier:
     """Make the verifier of the policy file that the settings name.
 
     Raises:
