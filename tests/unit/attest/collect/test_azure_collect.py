@@ -287,3 +287,21 @@ def test_a_machine_without_tpm_says_so():
     with pytest.raises(EvidenceError) as caught:
         Tpm(lambda command: send_to_device(command, "/nonexistent/tpmrm0")).read_index(REPORT)
     assert caught.value.code == "azure.tpm"
+
+
+def test_a_tpm_that_signs_another_nonce_is_refused(swtpm):
+    nonce = b"n" * 32
+    with pytest.raises(EvidenceError) as caught:
+        Tpm(lambda command: swtpm.send(command.replace(nonce, bytes(32)))).quote(KEY, nonce)
+    assert caught.value.code == "azure.tpm_nonce"
+
+
+def test_pcrs_that_the_tpm_did_not_sign_are_refused(swtpm):
+    def send(command):
+        answer = swtpm.send(command)
+        reads_pcrs = command[6:10] == (0x17E).to_bytes(4, "big")
+        return answer[:-1] + bytes([answer[-1] ^ 1]) if reads_pcrs else answer
+
+    with pytest.raises(EvidenceError) as caught:
+        Tpm(send).quote(KEY, bytes(32))
+    assert caught.value.code == "azure.pcr_digest"

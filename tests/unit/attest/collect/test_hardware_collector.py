@@ -255,3 +255,10 @@ def test_gpus_under_other_roots_than_nvidias_are_refused():
     with pytest.raises(EndorsementError) as caught:
         collect(collector)
     assert caught.value.code == "nv.root_not_pinned"
+
+
+def test_an_envelope_that_reads_differently_is_not_published(monkeypatch):
+    encode = Evidence.encode
+    monkeypatch.setattr(Evidence, "encode", lambda self: encode(replace(self, gpus=())))
+    with pytest.raises(EvidenceError):
+        collect(with_gpus(Gpus()))
