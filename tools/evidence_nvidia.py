@@ -21,9 +21,8 @@ from cryptography import x509
 from confide.attest.endorsements import EndorsementSource, StapledEndorsements
 from confide.attest.factors import FACTORS, FactorSheet
 from confide.attest.platforms.nvidia.chain import (
-    DEVICE_ROOT,
-    ChainKind,
     check_chain,
+    device_chain,
     read_pem_chain,
 )
 from confide.attest.platforms.nvidia.device import SWITCH
@@ -49,7 +48,7 @@ __all__ = ["run", "run_ocsp"]
 _PPCIE = 21
 _FEATURE_FLAG = 36
 _VBIOS = 6
-_KIND = ChainKind("nv", (DEVICE_ROOT,))
+_KIND = device_chain()
 _HEX = re.compile(rb"[0-9a-fA-F\s]+")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_\-=\s]+")
 

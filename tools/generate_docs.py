@@ -250,11 +250,11 @@ def raised_codes() -> dict[str, tuple[set[str], list[str]]]:
     found: dict[str, tuple[set[str], list[str]]] = {}
     for path in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            for listed in _listed_codes(node):
+            for listed, called, message in _listed_codes(node):
                 names, messages = found.setdefault(listed, (set(), []))
-                names.add("AppraisalError")
-                if OBJECTION not in messages:
-                    messages.append(OBJECTION)
+                names.add(called)
+                if message and message not in messages:
+                    messages.append(message)
             code = _literal_code(node)
             if code is None or not isinstance(node, ast.Call):
                 continue
@@ -271,17 +271,21 @@ def raised_codes() -> dict[str, tuple[set[str], list[str]]]:
     return dict(sorted(found.items()))
 
 
-def _listed_codes(node: ast.AST) -> Iterator[str]:
+def _listed_codes(node: ast.AST) -> Iterator[tuple[str, str, str]]:
     """Yield the values of a constant table of codes, such as ``_DEBUG_CODES = {...}``.
 
-    What a policy objects to has one code per platform; the claim's name says the rest.
+    What a policy objects to has one code per platform; the claim's name says the rest. Codes
+    of endorsements are in a table where one check serves two kinds of them; such a table is
+    called ``..._ENDORSEMENT_CODES``.
     """
     if not isinstance(node, ast.Assign | ast.AnnAssign) or not isinstance(node.value, ast.Dict):
         return
     target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
     if isinstance(target, ast.Name) and target.id.endswith("_CODES"):
         values = [one.value for one in node.value.values if isinstance(one, ast.Constant)]
-        yield from (one for one in values if isinstance(one, str) and "." in one)
+        endorsement = target.id.endswith("_ENDORSEMENT_CODES")
+        raised = ("EndorsementError", "") if endorsement else ("AppraisalError", OBJECTION)
+        yield from ((one, *raised) for one in values if isinstance(one, str) and "." in one)
 
 
 def _literal_code(node: ast.AST) -> str | None:

@@ -16,6 +16,7 @@ FORBIDDEN = {
     "alembic",
     "jwt",
     "keyring",
+    "lxml",
     "numpy",
     "openai",
     "pydantic_settings",

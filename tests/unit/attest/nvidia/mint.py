@@ -58,7 +58,7 @@ class Authority:
 
     def issue(
         self, common, *, ca=True, serial=None, key=None, end=END, start=START, extensions=(),
-        path_length=None, hash_algorithm=None, listed=False,
+        path_length=None, hash_algorithm=None, listed=False, usage=None, constraints=None,
     ) -> Authority:  # fmt: skip
         key = key or ec.generate_private_key(ec.SECP384R1())
         builder = (
@@ -69,12 +69,11 @@ class Authority:
             .serial_number(serial or x509.random_serial_number())
             .not_valid_before(start)
             .not_valid_after(end)
-            .add_extension(key_usage(sign=not ca, certificates=ca), critical=True)
+            .add_extension(usage or key_usage(sign=not ca, certificates=ca), critical=True)
         )
         if ca:
-            builder = builder.add_extension(
-                x509.BasicConstraints(ca=True, path_length=path_length), critical=True
-            )
+            said = constraints or x509.BasicConstraints(ca=True, path_length=path_length)
+            builder = builder.add_extension(said, critical=True)
         if listed:
             point = x509.DistributionPoint(
                 [x509.UniformResourceIdentifier("http://crl.example/list.crl")], None, None, None
@@ -282,6 +281,7 @@ def ocsp_answer(
     algorithm=None,
     forged=False,
     direct=False,
+    named: Authority | None = None,
 ) -> bytes:
     """One answer about one certificate, signed by a responder that its issuer made."""
     responder = (
@@ -298,7 +298,7 @@ def ocsp_answer(
     builder = (
         ocsp.OCSPResponseBuilder()
         .add_response(
-            cert=certificate.certificate, issuer=issuer.certificate,
+            cert=certificate.certificate, issuer=(named or issuer).certificate,
             algorithm=algorithm or hashes.SHA384(), cert_status=status, this_update=start,
             next_update=end, revocation_time=start if revoked else None,
             revocation_reason=x509.ReasonFlags.certificate_hold if revoked else None,

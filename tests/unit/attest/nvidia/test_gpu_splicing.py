@@ -223,6 +223,25 @@ def test_what_the_enclave_states_is_judged_and_fails_its_own_factor(state, code,
     assert outcomes["nvidia architecture"] is Outcome.PASS
 
 
+class Boastful(MintedNvidia):
+    """A platform that claims for the GPU what only the enclave may state."""
+
+    def authenticate(self, report, **context):
+        genuine = super().authenticate(report, **context)
+        claims = {**genuine.claims, "confidential": True, "developer_tools": False}
+        return replace(genuine, claims=claims)
+
+
+def test_the_enclaves_statement_counts_more_than_what_a_gpu_says_of_itself():
+    machine = replace(ONE, state=replace(STATE, confidential=False))
+    platforms = {**PLATFORMS, MintedNvidia.type: Boastful(mint.PINNED)}
+    found = Verifier(demanded(machine), platforms=platforms).explain(
+        machine.evidence().encode(), document=machine.document, manifest=machine.manifest,
+        nonce=NONCE, at=NOW,
+    )  # fmt: skip
+    assert found.error.code == "nv.mode"
+
+
 def test_a_statement_that_is_no_statement_is_refused():
     machine = replace(ONE, state=replace(STATE, mode="any"))
     assert refused(machine.evidence(), machine) == "binding.manifest"

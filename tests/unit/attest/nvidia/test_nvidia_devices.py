@@ -133,6 +133,8 @@ def chain_with(**changes) -> mint.Board:
     "board",
     [
         chain_with(ca=False),
+        chain_with(constraints=x509.BasicConstraints(ca=False, path_length=None)),
+        chain_with(usage=mint.key_usage(sign=True)),
         chain_with(path_length=0),
         chain_with(hash_algorithm=hashes.SHA256()),
         chain_with(key=ec.generate_private_key(ec.SECP256R1())),
@@ -142,7 +144,15 @@ def chain_with(**changes) -> mint.Board:
             ]
         ),
     ],
-    ids=["no authority", "path too long", "sha-256", "p-256", "unknown critical extension"],
+    ids=[
+        "no constraints",
+        "no authority",
+        "may not sign certificates",
+        "path too long",
+        "sha-256",
+        "p-256",
+        "unknown critical extension",
+    ],
 )
 def test_a_chain_that_was_not_made_as_nvidia_makes_them_is_refused(board):
     assert refused(board) == "nv.chain_signature"

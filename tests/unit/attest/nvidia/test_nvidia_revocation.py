@@ -102,6 +102,13 @@ def test_an_answer_that_names_a_certificate_by_sha1_is_about_no_certificate():
     assert found["revocation_problem"] == ""
 
 
+def test_an_answer_that_names_another_issuer_of_the_same_name_does_not_count():
+    impostor = mint.root("Test GH100 Provisioner ICA 1")
+    found = claims(ocsp=first_wrong(named=impostor))
+    assert (found["revocation"], found["revocation_problem"]) != ("ocsp", "")
+    assert found["revocation"] != "ocsp"
+
+
 def test_answers_about_another_device_do_not_count():
     other = mint.ocsp_answers(mint.OTHER_GPU)
     assert claims(ocsp=[other[0], *GOOD[1:]])["revocation"] != "ocsp"

@@ -205,6 +205,15 @@ def test_a_chain_to_nothing_trusted_is_refused(chain, anchors):
     assert caught.value.code == "nv.token_signature"
 
 
+def test_a_chain_through_a_certificate_that_is_no_authority_is_refused():
+    no_authority = mint.x509.BasicConstraints(ca=False, path_length=None)
+    middle = SERVICE_CA.issue("Test Attestation Service Intermediate", constraints=no_authority)
+    signer = middle.issue("Test Attestation Service", ca=False)
+    with pytest.raises(AttestationError) as caught:
+        key_from_x5c(x5c(signer, middle), anchors=[SERVICE_CA.certificate], at=mint.NOW)
+    assert caught.value.code == "nv.token_signature"
+
+
 def test_the_recorded_chain_lives_two_days():
     listed = json.loads((EATS / "nras-x5c.json").read_text())["x5c"]
     anchor = x509.load_der_x509_certificate(base64.b64decode(listed[1]))

@@ -11,7 +11,7 @@ not use and which are refused when marked critical.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -36,9 +36,11 @@ __all__ = [
     "ChainKind",
     "PinnedRoot",
     "check_chain",
+    "device_chain",
     "key_of",
     "read_der_chain",
     "read_pem_chain",
+    "rim_chain",
 ]
 
 MAX_CHAIN: Final = 64 * 1024
@@ -90,21 +92,43 @@ RIM_ROOT: Final = PinnedRoot(
 )
 
 
+DEVICE_ENDORSEMENT_CODES: Final = {
+    "root_not_pinned": "nv.root_not_pinned",
+    "chain_signature": "nv.chain_signature",
+    "cert_expired": "nv.cert_expired",
+}
+RIM_ENDORSEMENT_CODES: Final = {
+    "root_not_pinned": "rim.root_not_pinned",
+    "chain_signature": "rim.chain_signature",
+    "cert_expired": "rim.cert_expired",
+}
+
+
 @dataclass(frozen=True)
 class ChainKind:
-    """What a chain is for: its roots and the prefix of its error codes.
+    """What a chain is for: its roots and the codes of its refusals.
 
     Attributes:
-        prefix: "nv" or "rim".
+        codes: Code of each refusal: root_not_pinned, chain_signature, cert_expired.
         roots: Accepted roots. Tests of this module bring their own.
     """
 
-    prefix: str
+    codes: Mapping[str, str]
     roots: tuple[PinnedRoot, ...]
 
     def refuse(self, code: str, message: str) -> EndorsementError:
         """Make the error of one check of this chain."""
-        return EndorsementError(message, code=f"{self.prefix}.{code}")
+        return EndorsementError(message, code=self.codes[code])
+
+
+def device_chain(roots: tuple[PinnedRoot, ...] = (DEVICE_ROOT,)) -> ChainKind:
+    """Return the kind of a device's chain."""
+    return ChainKind(DEVICE_ENDORSEMENT_CODES, roots)
+
+
+def rim_chain(roots: tuple[PinnedRoot, ...] = (RIM_ROOT,)) -> ChainKind:
+    """Return the kind of a reference manifest's chain."""
+    return ChainKind(RIM_ENDORSEMENT_CODES, roots)
 
 
 def read_pem_chain(pem: bytes, kind: ChainKind) -> tuple[x509.Certificate, ...]:

@@ -148,8 +148,7 @@ def _single(response: ocsp.OCSPResponse, wanted: CertificateId) -> ocsp.OCSPSing
         if number >= MAX_ANSWERS:
             break
         if (
-            isinstance(single.hash_algorithm, hashes.SHA384)
-            and single.serial_number == wanted.serial
+            single.serial_number == wanted.serial
             and single.issuer_key_hash == wanted.issuer_key
             and single.issuer_name_hash == wanted.issuer_name
         ):

@@ -36,6 +36,7 @@ __all__ = [
 ]
 
 _ASK: Final = "ask the operator of the enclave; send the output of: confide verify URL --json"
+_MISSING_CODES: Final = {OCSP: "nv.ocsp_missing", CRL: "nv.crl_missing", NONE: "nv.crl_missing"}
 _POLICY: Final = "confide policy check FILE"
 
 Device = Mapping[str, object]
@@ -50,10 +51,9 @@ def _of(devices: Sequence[Device], kind: str) -> list[Device]:
     return [device for device in devices if device.get("kind") == kind]
 
 
-def _refuse(
-    index: int, claim: str, *, expected: object, actual: object, code: str
-) -> AppraisalError:
-    return AppraisalError(f"{GPUS}.{index}.{claim}", expected=expected, actual=actual, code=code)
+def _part(index: int, claim: str) -> str:
+    """Name one claim of one device."""
+    return f"{GPUS}.{index}.{claim}"
 
 
 class _DeviceLeaf(Leaf):
@@ -148,8 +148,8 @@ class DeviceCount(_DeviceLeaf):
             return []
         switches = sorted(str(one) for device in _of(devices, SWITCH) for one in _pdis(device))
         return [
-            _refuse(
-                index, "pdis", expected=f"the {self.switches} switches that reported",
+            AppraisalError(
+                _part(index, "pdis"), expected=f"the {self.switches} switches that reported",
                 actual=", ".join(map(str, _pdis(device))) or "none", code="nv.topology",
             )
             for index, device in enumerate(devices)
@@ -209,7 +209,12 @@ class ConfidentialMode(_DeviceLeaf):
         """Object to each statement that is missing or another one. Switches state nothing."""
         wanted = (("confidential", True), ("developer_tools", False), ("environment", "production"))
         return [
-            _refuse(index, claim, expected=value, actual=device.get(claim, MISSING), code="nv.mode")
+            AppraisalError(
+                _part(index, claim),
+                expected=value,
+                actual=device.get(claim, MISSING),
+                code="nv.mode",
+            )
             for index, device in enumerate(_devices(claims))
             if device.get("kind") != SWITCH
             for claim, value in wanted
@@ -253,7 +258,9 @@ class Modes(_DeviceLeaf):
             if actual not in self.accepted:
                 expected = ", ".join(sorted(self.accepted))
                 found.append(
-                    _refuse(index, "mode", expected=expected, actual=actual, code="nv.mode")
+                    AppraisalError(
+                        _part(index, "mode"), expected=expected, actual=actual, code="nv.mode"
+                    )
                 )
         return found
 
@@ -282,8 +289,11 @@ class Architectures(_DeviceLeaf):
         """Object to each GPU of another architecture."""
         expected = ", ".join(sorted(self.accepted))
         return [
-            _refuse(
-                index, "arch", expected=expected, actual=device.get("arch", MISSING), code="nv.arch"
+            AppraisalError(
+                _part(index, "arch"),
+                expected=expected,
+                actual=device.get("arch", MISSING),
+                code="nv.arch",
             )
             for index, device in enumerate(_devices(claims))
             if device.get("kind") != SWITCH and device.get("arch", MISSING) not in self.accepted
@@ -319,10 +329,10 @@ class NotRevoked(_DeviceLeaf):
     def objections(self, claims: Claims) -> list[AppraisalError]:
         """Object to each device about which less is known."""
         enough = {OCSP: {OCSP}, CRL: {OCSP, CRL}, NONE: {OCSP, CRL, NONE}}[self.method]
-        missing = "nv.ocsp_missing" if self.method == OCSP else "nv.crl_missing"
+        missing = _MISSING_CODES[self.method]
         return [
-            _refuse(
-                index, "revocation", expected=f"not revoked, by {self.method.upper()}",
+            AppraisalError(
+                _part(index, "revocation"), expected=f"not revoked, by {self.method.upper()}",
                 actual=device.get("revocation", MISSING),
                 code=str(device.get("revocation_problem") or missing),
             )
@@ -381,8 +391,7 @@ class GoldenMeasurements(_DeviceLeaf):
         known = [one for one in self.sets if (one.driver, one.vbios) == (driver, vbios)]
         if not known:
             return [
-                _refuse(
-                    index, "vbios", expected="a listed pair of driver and VBIOS",
+                AppraisalError(_part(index, "vbios"), expected="a listed pair of driver and VBIOS",
                     actual=f"{driver or 'no driver'} and {vbios}", code="nv.golden_missing",
                 )
             ]  # fmt: skip
@@ -392,8 +401,7 @@ class GoldenMeasurements(_DeviceLeaf):
         if not differing:
             return []
         return [
-            _refuse(
-                index, "measurements", expected=f"the values of VBIOS {vbios}",
+            AppraisalError(_part(index, "measurements"), expected=f"the values of VBIOS {vbios}",
                 actual=f"different at {', '.join(map(str, differing))}",
                 code="nv.measurement_mismatch",
             )

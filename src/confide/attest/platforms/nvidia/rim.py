@@ -23,14 +23,14 @@ from cryptography import x509
 
 from confide.attest.platforms.nvidia.chain import (
     RIM_ROOT,
-    ChainKind,
     PinnedRoot,
     check_chain,
     key_of,
     read_der_chain,
+    rim_chain,
 )
 from confide.attest.platforms.nvidia.golden import HASH_LENGTH, MAX_INDEX, GoldenSet
-from confide.attest.platforms.nvidia.xml_signature import SignedXml, read_signed_xml
+from confide.attest.platforms.nvidia.xml_signature import SignedXml, read_signed_xml, refusal
 from confide.errors import EndorsementError
 
 if TYPE_CHECKING:
@@ -98,14 +98,14 @@ def import_rim(xml: bytes, at: datetime, *, roots: tuple[PinnedRoot, ...] = (RIM
     signed = read_signed_xml(xml, limit=MAX_RIM, root=_ROOT)
     chain, ends = _check_signer(signed, at, roots)
     signed.check_digest()
-    signed.check_signature(key_of(chain[0], ChainKind("rim", roots)))
+    signed.check_signature(key_of(chain[0], rim_chain(roots)))
     meta = _one(signed.root, "Meta")
     version = meta.get("colloquialVersion") or ""
     product, edition = meta.get("product") or "", meta.get("edition") or ""
     if not _VERSION.fullmatch(version):
-        raise _refusal("version", "the manifest names no version")
+        raise refusal("version", "the manifest names no version")
     if not _VERSION.fullmatch(product) or edition not in _EDITIONS:
-        raise _refusal("product", "the manifest names no product")
+        raise refusal("product", "the manifest names no product")
     return Rim(
         product=product,
         edition=edition,
@@ -140,12 +140,12 @@ def golden_from(driver_rim: Rim | None, vbios_rim: Rim) -> GoldenSet:
             of different chips, or one stands in the other's place.
     """
     if vbios_rim.is_driver or (driver_rim is not None and not driver_rim.is_driver):
-        raise _refusal("product", "a driver's manifest stands in the place of a VBIOS's")
+        raise refusal("product", "a driver's manifest stands in the place of a VBIOS's")
     if (vbios_rim.edition == "SWITCH") != (driver_rim is None):
-        raise _refusal("product", "a GPU needs the manifests of its driver and VBIOS")
+        raise refusal("product", "a GPU needs the manifests of its driver and VBIOS")
     rims = (vbios_rim,) if driver_rim is None else (driver_rim, vbios_rim)
     if len({(rim.product, rim.edition) for rim in rims}) != 1:
-        raise _refusal("product", "the two manifests are of different chips")
+        raise refusal("product", "the two manifests are of different chips")
     measurements: dict[int, tuple[str, ...]] = {}
     for rim in rims:
         both = measurements.keys() & rim.measurements.keys()
@@ -176,23 +176,19 @@ def check_fits(rim: Rim, claims: Mapping[str, object]) -> None:
     """
     chip = str(claims.get("chip")).replace("_", "")
     if rim.product != chip:
-        raise _refusal("product", f"the manifest is of {rim.product}, the device is {chip}")
+        raise refusal("product", f"the manifest is of {rim.product}, the device is {chip}")
     claim = "driver" if rim.is_driver else "vbios"
     if rim.version != claims.get(claim):
-        raise _refusal(
+        raise refusal(
             "version",
             f"the manifest is of {claim} {rim.version}, the device has {claims.get(claim)}",
         )
 
 
-def _refusal(code: str, message: str) -> EndorsementError:
-    return EndorsementError(message, code=f"rim.{code}")
-
-
 def _check_signer(
     signed: SignedXml, at: datetime, roots: tuple[PinnedRoot, ...]
 ) -> tuple[tuple[x509.Certificate, ...], datetime]:
-    kind = ChainKind("rim", roots)
+    kind = rim_chain(roots)
     chain = read_der_chain(signed.certificates, kind)
     _, ends = check_chain(chain, kind, at=at)
     return chain, ends
@@ -201,7 +197,7 @@ def _check_signer(
 def _one(root: Element, name: str) -> Element:
     found = root.findall(f"{_SWID}{name}")
     if len(found) != 1:
-        raise _refusal("root_element", f"{len(found)} elements {name}, not one")
+        raise refusal("root_element", f"{len(found)} elements {name}, not one")
     return found[0]
 
 
@@ -211,16 +207,16 @@ def _measurements(payload: Element) -> Mapping[int, tuple[str, ...]]:
     seen: set[int] = set()
     for resource in payload:
         if resource.tag != f"{_SWID}Resource" or resource.get("type") != "Measurement":
-            raise _refusal("root_element", "the payload holds something else than measurements")
+            raise refusal("root_element", "the payload holds something else than measurements")
         index = _number(resource, "index", MAX_INDEX)
         if index in seen:
-            raise _refusal("duplicate_index", f"index {index} occurs twice")
+            raise refusal("duplicate_index", f"index {index} occurs twice")
         seen.add(index)
         accepted = _hashes(resource)
         if _is_active(resource):
             found[index] = accepted
     if not found:
-        raise _refusal("root_element", "the manifest lists no active measurement")
+        raise refusal("root_element", "the manifest lists no active measurement")
     return found
 
 
@@ -231,19 +227,19 @@ def _hashes(resource: Element) -> tuple[str, ...]:
     values = tuple(str(listed.get(f"{_HASH}{n}", "")).lower() for n in range(count))
     whole = all(_HEX.fullmatch(value) for value in values)
     if not values or not whole or len(listed) != count:
-        raise _refusal("root_element", "a measurement without its SHA-384 values")
+        raise refusal("root_element", "a measurement without its SHA-384 values")
     return values
 
 
 def _is_active(resource: Element) -> bool:
     text = (resource.get("active") or "").lower()
     if text not in ("true", "false"):
-        raise _refusal("root_element", "a measurement that is neither active nor inactive")
+        raise refusal("root_element", "a measurement that is neither active nor inactive")
     return text == "true"
 
 
 def _number(resource: Element, name: str, highest: int) -> int:
     text = resource.get(name) or ""
     if not _NUMBER.fullmatch(text) or int(text) > highest:
-        raise _refusal("root_element", f"{name} is no number up to {highest}")
+        raise refusal("root_element", f"{name} is no number up to {highest}")
     return int(text)

@@ -32,6 +32,7 @@ from confide.attest.platforms.nvidia.chain import (
     ChainKind,
     PinnedRoot,
     check_chain,
+    device_chain,
     key_of,
     read_pem_chain,
 )
@@ -95,7 +96,7 @@ class NvidiaVerifier:
             EndorsementError: nv.root_not_pinned, .chain_signature, .cert_expired,
                 .report_signature, .fwid, .arch, .revoked or .ocsp_unknown_cert.
         """
-        kind = ChainKind("nv", self.roots)
+        kind = device_chain(self.roots)
         with sheet.step("nvidia report format", "SPDM 1.1, every byte accounted for"):
             parsed = Report.parse(report)
         with sheet.step("nvidia chain", f"to the {self.roots[0].name}"):

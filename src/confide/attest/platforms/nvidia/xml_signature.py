@@ -34,7 +34,7 @@ from confide.errors import ConfigError, EndorsementError
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
 
-__all__ = ["SignedXml", "read_signed_xml"]
+__all__ = ["RIM_ENDORSEMENT_CODES", "SignedXml", "read_signed_xml", "refusal"]
 
 _DSIG: Final = "{http://www.w3.org/2000/09/xmldsig#}"
 _C14N: Final = "http://www.w3.org/2006/12/xml-c14n11"
@@ -47,6 +47,21 @@ _ENCODING: Final = re.compile(rb"""\A(?:\xef\xbb\xbf)?<\?xml[^>]*?encoding=["'](
 _MAX_DEPTH: Final = 16
 _MAX_NODES: Final = 4096
 _SIGNATURE_LENGTH: Final = 96
+
+RIM_ENDORSEMENT_CODES: Final = {
+    "root_element": "rim.root_element",
+    "signature_count": "rim.signature_count",
+    "reference": "rim.reference",
+    "algorithm": "rim.algorithm",
+    "transform": "rim.transform",
+    "chain_signature": "rim.chain_signature",
+    "digest": "rim.digest",
+    "signature": "rim.signature",
+    "duplicate_index": "rim.duplicate_index",
+    "version": "rim.version",
+    "product": "rim.product",
+}
+"""Codes of what can be wrong with a manifest, beside its chain."""
 
 
 @dataclass(frozen=True)
@@ -108,10 +123,10 @@ def read_signed_xml(raw: bytes, *, limit: int, root: str) -> SignedXml:
     """
     document = _parse(raw, limit)
     if document.tag != root:
-        raise _refusal("root_element", "the manifest is not of the expected kind")
+        raise refusal("root_element", "the manifest is not of the expected kind")
     signatures = list(document.iter(f"{_DSIG}Signature"))
     if len(signatures) != 1 or signatures[0] is not document[-1]:
-        raise _refusal("signature_count", f"{len(signatures)} signatures, not one at the end")
+        raise refusal("signature_count", f"{len(signatures)} signatures, not one at the end")
     signature = signatures[0]
     info, value, key_info = _children(
         signature, ("SignedInfo", "SignatureValue", "KeyInfo"), "signature_count"
@@ -130,7 +145,7 @@ def read_signed_xml(raw: bytes, *, limit: int, root: str) -> SignedXml:
         _value=_base64(value, "signature"),
     )
     if len(digest) != hashlib.sha384().digest_size:
-        raise _refusal("digest", "the digest in the signature is not of SHA-384")
+        raise refusal("digest", "the digest in the signature is not of SHA-384")
     return parts
 
 
@@ -144,19 +159,20 @@ def _etree() -> ModuleType:
     return etree
 
 
-def _refusal(code: str, message: str) -> EndorsementError:
-    return EndorsementError(message, code=f"rim.{code}")
+def refusal(code: str, message: str) -> EndorsementError:
+    """Make the refusal of a manifest; `code` is a key of `RIM_ENDORSEMENT_CODES`."""
+    return EndorsementError(message, code=RIM_ENDORSEMENT_CODES[code])
 
 
 def _parse(raw: bytes, limit: int) -> Element:
     etree = _etree()
     if len(raw) > limit:
-        raise _refusal("root_element", f"a manifest of {len(raw)} bytes; at most {limit}")
+        raise refusal("root_element", f"a manifest of {len(raw)} bytes; at most {limit}")
     declared = _ENCODING.match(raw)
     if declared is not None and declared[1].lower() not in (b"utf-8", b"us-ascii"):
-        raise _refusal("root_element", "the manifest is not UTF-8")
+        raise refusal("root_element", "the manifest is not UTF-8")
     if _FORBIDDEN.search(raw):
-        raise _refusal("root_element", "a document type, an entity or a processing instruction")
+        raise refusal("root_element", "a document type, an entity or a processing instruction")
     parser = etree.XMLParser(
         resolve_entities=False, no_network=True, load_dtd=False, dtd_validation=False,
         huge_tree=False, recover=False, remove_blank_text=False, encoding="utf-8",
@@ -165,7 +181,7 @@ def _parse(raw: bytes, limit: int) -> Element:
         root: Element = etree.fromstring(raw, parser)
     except (etree.XMLSyntaxError, ValueError):
         # libxml2's message may quote the input, so it is not chained.
-        raise _refusal("root_element", "the manifest is not XML") from None
+        raise refusal("root_element", "the manifest is not XML") from None
     _check_shape(root)
     return root
 
@@ -178,9 +194,9 @@ def _check_shape(root: Element) -> None:
         element, depth = open_elements.pop()
         nodes += 1
         if nodes > _MAX_NODES or depth > _MAX_DEPTH:
-            raise _refusal("root_element", "the manifest is nested too deeply or too long")
+            raise refusal("root_element", "the manifest is nested too deeply or too long")
         if any(str(name).startswith(_XML_NAMESPACE) for name in element.attrib):
-            raise _refusal("transform", "an attribute that canonicalization may inherit")
+            raise refusal("transform", "an attribute that canonicalization may inherit")
         open_elements += [(child, depth + 1) for child in element]
 
 
@@ -188,19 +204,19 @@ def _children(parent: Element, names: tuple[str, ...], code: str) -> tuple[Eleme
     """Return the children of an element, which must be exactly these, in this order."""
     found = tuple(parent)
     if tuple(child.tag for child in found) != tuple(f"{_DSIG}{name}" for name in names):
-        raise _refusal(code, f"the signature does not hold exactly: {', '.join(names)}")
+        raise refusal(code, f"the signature does not hold exactly: {', '.join(names)}")
     return found
 
 
 def _only_algorithm(element: Element, wanted: str, code: str) -> None:
     if dict(element.attrib) != {"Algorithm": wanted} or len(element):
-        raise _refusal(code, f"an algorithm other than {wanted.rpartition('/')[2]}")
+        raise refusal(code, f"an algorithm other than {wanted.rpartition('/')[2]}")
 
 
 def _reference(reference: Element) -> bytes:
     """Check the reference and return the digest in it."""
     if dict(reference.attrib) != {"URI": ""}:
-        raise _refusal("reference", "the signature is not about the whole document")
+        raise refusal("reference", "the signature is not about the whole document")
     transforms, method, value = _children(
         reference, ("Transforms", "DigestMethod", "DigestValue"), "reference"
     )
@@ -216,10 +232,10 @@ def _certificates(key_info: Element) -> tuple[bytes, ...]:
     found = []
     for data in key_info:
         if data.tag != f"{_DSIG}X509Data":
-            raise _refusal("chain_signature", "a key that is not given by certificates")
+            raise refusal("chain_signature", "a key that is not given by certificates")
         for certificate in data:
             if certificate.tag != f"{_DSIG}X509Certificate":
-                raise _refusal("chain_signature", "a key that is not given by certificates")
+                raise refusal("chain_signature", "a key that is not given by certificates")
             found.append(_base64(certificate, "chain_signature"))
     return tuple(found)
 
@@ -227,11 +243,11 @@ def _certificates(key_info: Element) -> tuple[bytes, ...]:
 def _base64(element: Element, code: str) -> bytes:
     text = "".join((element.text or "").split())
     if len(element):
-        raise _refusal(code, "base64 with elements in it")
+        raise refusal(code, "base64 with elements in it")
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise _refusal(code, "not base64") from None
+        raise refusal(code, "not base64") from None
 
 
 def _without_signature(document: Element) -> Element:
@@ -259,5 +275,5 @@ def _canonical(element: Element) -> bytes:
     try:
         canonical: bytes = etree.tostring(element, method="c14n", with_comments=False)
     except (etree.LxmlError, ValueError):
-        raise _refusal("transform", "a document without a canonical form") from None
+        raise refusal("transform", "a document without a canonical form") from None
     return canonical
