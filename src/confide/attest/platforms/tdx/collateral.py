@@ -214,13 +214,16 @@ def _read_list(der: bytes, issuer: x509.Certificate, at: datetime) -> Revocation
     try:
         listed = x509.load_der_x509_crl(der)
         genuine = listed.issuer == issuer.subject and listed.is_signature_valid(key_of(issuer))
+    except MALFORMED:
+        genuine = False
+    if not genuine:
+        raise _refuse("crl_signature", "the signature of a revocation list does not hold")
+    try:
         serials = frozenset(entry.serial_number for entry in listed)
         issued_at, until = listed.last_update_utc, listed.next_update_utc
         number = _number(listed)
     except MALFORMED:
-        raise _refuse("crl_signature", "a revocation list is malformed") from None
-    if not genuine:
-        raise _refuse("crl_signature", "the signature of a revocation list does not hold")
+        raise _refuse("collateral_kind", "a revocation list is malformed") from None
     if until is None or not issued_at <= at <= until:
         raise _refuse("crl_expired", f"a revocation list is valid from {issued_at} to {until}")
     return RevocationList(serials, issued_at, until, number)
