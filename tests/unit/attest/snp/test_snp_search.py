@@ -59,6 +59,18 @@ def test_the_leaf_chooses_among_the_chains_that_hold():
         assert Outcome.FAIL not in outcomes.values()
 
 
+def test_a_retired_intermediate_does_not_hide_the_one_in_use():
+    retired = mint.certificate(
+        "SEV-Genoa", "ARK-Genoa", mint.rsa_key("retired").public_key(), GENOA.root_key, serial=1
+    )
+    chains = [mint.pem(retired, GENOA.root), GENOA.chain]
+    for listed in (chains, chains[::-1]):
+        found, _ = verify(staple(vek=GENOA.vek, chain=listed))
+        assert found.claims["product"] == "Genoa"
+    error, _ = verify(staple(vek=GENOA.vek, chain=chains[:1]))
+    assert error.code == "snp.chain_signature"
+
+
 def test_a_stale_list_does_not_hide_a_current_one():
     lists = [GENOA.crl(days=(-60, -30)), b"junk", TURIN_WORLD.crl(), GENOA.crl(number=9)]
     found, outcomes = verify(staple(vek=GENOA.vek, chain=GENOA.chain, crl=lists))
