@@ -73,22 +73,11 @@ def build_gateway(
         max_bytes=settings.sealed_body_limit,
         idle_s=settings.upload_timeout_s,
     )
-    directory = DirectoryRoutes(
-        registry,
-        monotonic=time.monotonic,
-        per_minute=settings.evidence_per_minute,
-        total_per_minute=settings.evidence_total_per_minute,
-    )
     return GatewayApp(
         Parts(
             sealed=sealed,
-            directory=directory,
-            collateral=CollateralRoute(
-                settings.endorsements,
-                monotonic=time.monotonic,
-                per_minute=settings.evidence_per_minute,
-                total_per_minute=settings.evidence_total_per_minute,
-            ),
+            directory=_directory(settings, registry),
+            collateral=_collateral(settings),
             admission=admission,
             callers=callers,
             registry=registry,
@@ -98,6 +87,24 @@ def build_gateway(
             endpoints=_endpoints(settings),
             now=now,
         )
+    )
+
+
+def _directory(settings: GatewaySettings, registry: Registry) -> DirectoryRoutes:
+    return DirectoryRoutes(
+        registry,
+        monotonic=time.monotonic,
+        per_minute=settings.evidence_per_minute,
+        total_per_minute=settings.evidence_total_per_minute,
+    )
+
+
+def _collateral(settings: GatewaySettings) -> CollateralRoute:
+    return CollateralRoute(
+        settings.endorsements,
+        monotonic=time.monotonic,
+        per_minute=settings.evidence_per_minute,
+        total_per_minute=settings.evidence_total_per_minute,
     )
 
 
