@@ -22,6 +22,7 @@ from confide.apps.policies import verifier_of
 from confide.apps.serving import MAX_HEAD, BoundedProtocol, listen, serve
 from confide.attest.results import EnclaveVerifier
 from confide.attest.verifier import Verifier
+from confide.attest.verifier import Verifier
 from confide.client.transport import AsyncEncryptedTransport
 from confide.config.proxy import ProxySettings
 from confide.daemon.presence import STARTING, Presence
@@ -81,7 +82,7 @@ def build_proxy(settings: ProxySettings, *, verifier: EnclaveVerifier) -> ASGIAp
     )
 
 
-def policy_verifier(settings: ProxySettings) -> EnclaveVerifier:
+def policy_verifier(settings: ProxySettings) -> Verifier:
     """Make the verifier of the policy file that the settings name.
 
     Raises:
