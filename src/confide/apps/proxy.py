@@ -22,7 +22,6 @@ from confide.apps.policies import verifier_of
 from confide.apps.serving import MAX_HEAD, BoundedProtocol, listen, serve
 from confide.attest.results import EnclaveVerifier
 from confide.attest.verifier import Verifier
-from confide.attest.verifier import Verifier
 from confide.client.transport import AsyncEncryptedTransport
 from confide.config.proxy import ProxySettings
 from confide.daemon.presence import STARTING, Presence
