@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from confide.apps.policies import verifier_of
 from confide.attest.results import EnclaveVerifier
+from confide.attest.verifier import Verifier
 from confide.config.gateway import GatewaySettings
 from confide.errors import ConfigError
 from confide.gateway.addresses import enclave_url
@@ -114,7 +115,7 @@ def _endpoints(settings: GatewaySettings) -> bytes | None:
     return Endpoints(settings.public_url, settings.public_enclave_url).encode()
 
 
-def policy_verifier(settings: GatewaySettings) -> EnclaveVerifier:
+def policy_verifier(settings: GatewaySettings) -> Verifier:
     """Make the verifier of the policy file that the settings name.
 
     Raises:
