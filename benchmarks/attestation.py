@@ -56,12 +56,17 @@ class Platform:
         warm_ms: Target for one verification in a process that has verified before.
         peer: Makes, of a case's files and a folder, commands that do part of the same work.
         peer_name: What the peer is and does.
+        library: Makes, of a case's files, a call of a library that does the same work in this
+            process; None for a case that it cannot do.
+        library_name: What the library is.
     """
 
     title: str
     warm_ms: float
     peer: Callable[[Any, Path], list[list[str]]] | None = None
     peer_name: str = ""
+    library: Callable[[Any], Callable[[], object] | None] | None = None
+    library_name: str = ""
 
 
 def openssl(files: Any, folder: Path) -> list[list[str]]:
@@ -91,8 +96,31 @@ def _pem(content: bytes) -> list[bytes]:
     return re.findall(rb"-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----\n?", content, re.DOTALL)
 
 
+def dcap_qvl(files: Any) -> Callable[[], object] | None:
+    """Verify quote and collateral, its JSON included; the event log and our claims are not."""
+    try:
+        library = importlib.import_module("dcap_qvl")
+    except ModuleNotFoundError:
+        return None
+    if "collateral" not in files.files or "quote" not in files.files:
+        return None
+    quote, now = files.one("quote"), int(files.at.timestamp())
+
+    def verify() -> object:
+        members = json.loads(files.one("collateral"))
+        for name in ("root_ca_crl", "pck_crl", "tcb_info_signature", "qe_identity_signature"):
+            members[name] = bytes.fromhex(members[name])
+        return library.QuoteVerifier().verify_with_policy(
+            quote, library.QuoteCollateralV3(**members), now, library.QuotePolicy.claims_only(now)
+        )
+
+    return verify
+
+
 PLATFORMS = {
     "sev-snp": Platform("SEV-SNP", 3.0, openssl, "openssl verify and dgst"),
+    "tdx": Platform("TDX", 6.0, library=dcap_qvl, library_name="dcap-qvl"),
+    "azure-snp": Platform("Azure SEV-SNP", 4.0),
     "nvidia-gpu": Platform("NVIDIA", 12.0),
 }
 """By the platform's name in the manifest."""
@@ -144,12 +172,15 @@ def peer_of(platform: Platform, files: Any) -> Iterator[list[list[str]]]:
 
 def measure(report: Report, platform: Platform, name: str, files: Any, verify: Any) -> list[float]:
     """Add the figures of one case; return its warm times."""
-    warm, fresh, peer, ratios = [], [], [], []
+    warm, fresh, peer, ratios, other = [], [], [], [], []
     verify(files)
+    library = platform.library(files) if platform.library else None
     with peer_of(platform, files) as commands:
         for _ in range(report.rounds):
             warm.append(median(timed(lambda: verify(files)) for _ in range(20)))
             fresh.append(cold(name))
+            if library is not None:
+                other.append(median(timed(library) for _ in range(20)))
             if commands:
                 peer.append(timed(lambda: run_all(commands)))
                 ratios.append(fresh[-1] / peer[-1])
@@ -158,6 +189,10 @@ def measure(report: Report, platform: Platform, name: str, files: Any, verify: A
     if peer:
         note = f"{platform.peer_name}: {median(peer):.1f} ms"
         report.add(f"{name}: cold / peer", median(ratios), "x", note=note)
+    if other:
+        ratio = median(ours / theirs for ours, theirs in zip(warm, other, strict=True))
+        note = f"{platform.library_name}: {median(other):.2f} ms"
+        report.add(f"{name}: warm / {platform.library_name}", ratio, "x", note=note)
     return warm
 
 

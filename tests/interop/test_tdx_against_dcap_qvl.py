@@ -2,8 +2,9 @@
 
 dcap-qvl judges a little where we only report: it refuses TDs that are debuggable, that see
 virtualization exceptions (all of Azure's) or that have a service TD. Everything else must
-agree: what is accepted, with which status, advisories and number. One difference is known, and
-ours is the stricter one: the root certificate that a chain carries must be the pinned one.
+agree: what is accepted, with which status, advisories and number. Two differences are known,
+and ours are the stricter ones: the root certificate that a chain carries must be the pinned
+one, and TCB data must be signed by a certificate of that name.
 """
 
 import json
@@ -20,7 +21,9 @@ from tests.unit.attest.tdx.mint import (
     World,
     level,
     module,
+    pem,
     qe_identity,
+    sign,
     simple_level,
     stapled,
     tcb_info,
@@ -39,6 +42,8 @@ CASES = [
 BINARY = ("root_ca_crl", "pck_crl", "tcb_info_signature", "qe_identity_signature")
 JUDGED = ("Debug mode is enabled", "SEPT_VE_DISABLE is not enabled", "Invalid MR service TD")
 WORLD = World()
+QUOTE = WORLD.quote()
+COLLATERAL = WORLD.collateral()
 REFUSED = "refused"
 
 
@@ -133,6 +138,17 @@ def test_both_refuse_what_is_revoked(of):
     assert agree(WORLD.quote(), collateral) == REFUSED
 
 
+@pytest.mark.parametrize("name", ["tcb_info", "qe_identity"])
+def test_only_we_refuse_tcb_data_that_a_platform_signed_about_itself(name):
+    members = json.loads(COLLATERAL)
+    chain = pem(WORLD.pck.certificate, WORLD.ca.certificate, WORLD.root.certificate)
+    members[f"{name}_issuer_chain"] = chain
+    members[f"{name}_signature"] = sign(WORLD.pck.key, members[name].encode()).hex()
+    forged = json.dumps(members).encode()
+    assert theirs(QUOTE, forged, NOW, WORLD.root_der) == ("UpToDate", [], 18)
+    assert ours(QUOTE, forged, NOW, WORLD.verifier()) == REFUSED
+
+
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(
@@ -154,10 +170,6 @@ def test_both_find_the_same_level(rows):
     ]
     svn = SVN[:2] + bytes([5] * 14)
     agree(WORLD.quote(svn=svn), WORLD.collateral(info=tcb_info(levels=levels)))
-
-
-QUOTE = WORLD.quote()
-COLLATERAL = WORLD.collateral()
 
 
 @settings(max_examples=300, deadline=None)
