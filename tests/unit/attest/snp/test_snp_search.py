@@ -165,6 +165,16 @@ def test_certificates_are_looked_up_by_product_chip_and_firmware():
     assert sorted(archive.asked) == sorted([vek, "snp/chain Genoa", "snp/crl Genoa"])
 
 
+def test_each_kind_is_looked_up_once_however_many_leaves_there_are():
+    vek = f"snp/vek Genoa/{GENOA.hardware_id.hex()}/0a00000000001754"
+    leaves = [OTHER_CHIP.but(leaf_serial=n).vek for n in range(1, 9)]
+    lists = [GENOA.crl(number=3)]
+    held = {vek: [*leaves, GENOA.vek], "snp/chain Genoa": [GENOA.chain], "snp/crl Genoa": lists}
+    archive = Archive(held)
+    assert verify(archive)[0].claims["crl"] == "checked"
+    assert sorted(archive.asked) == sorted(held)
+
+
 def test_certificates_of_a_vlek_are_looked_up_without_a_chip():
     vlek = World(vlek=True)
     vek, chain = "snp/vek Genoa/vlek/0a00000000001754", "snp/chain Genoa/vlek"
