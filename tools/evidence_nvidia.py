@@ -49,6 +49,7 @@ _PPCIE = 21
 _FEATURE_FLAG = 36
 _VBIOS = 6
 _KIND = device_chain()
+_COMPOSITE_ID = x509.ObjectIdentifier("2.23.133.5.4.1")
 _HEX = re.compile(rb"[0-9a-fA-F\s]+")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/_\-=\s]+")
 
@@ -145,9 +146,15 @@ def _verify(
         "ppcie": "" if switch else report.opaque.get(_PPCIE, b"").hex(),
         "blocks": len(report.blocks),
         "trailing": len(raw) - len(report.signed) - SIGNATURE_LENGTH,
-        "fwid_match": claims["fwid"] == "match",
+        "fwid_match": claims["fwid"] == "match" and _has_composite_id(chain),
     }
     return facts, claims
+
+
+def _has_composite_id(chain: bytes) -> bool:
+    """The manifest's fact is about this extension; Blackwell's leaf has another (DICE TcbInfo)."""
+    leaf = read_pem_chain(chain, _KIND)[0]
+    return any(extension.oid == _COMPOSITE_ID for extension in leaf.extensions)
 
 
 def _device(

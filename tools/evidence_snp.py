@@ -11,20 +11,17 @@ from confide.attest.platforms.snp.verifier import SNP_FACTORS, SnpVerifier
 from confide.errors import AppraisalError
 from confide.wire.strict_json import b64url
 from evidence_manifest import CaseFiles
-from evidence_text import binary
+from evidence_text import binary, der_or_pem, pem
 
 __all__ = ["run", "show"]
 
 
 def run(case: CaseFiles) -> Mapping[str, Any]:
     """Authenticate the report; the base policy refuses a debuggable guest."""
-    stapled = {"vek": b64url(case.one("leaf")), "chain": b64url(case.one("chain"))}
-    if "crl" in case.files:
-        stapled["crl"] = b64url(case.one("crl"))
     genuine = SnpVerifier().authenticate(
         binary(case.one("report")),
         aux={},
-        endorsements=StapledEndorsements({"snp": stapled}),
+        endorsements=StapledEndorsements({"snp": _staple(case)}),
         sheet=FactorSheet(SNP_FACTORS),
         at=case.at,
     )
@@ -32,6 +29,18 @@ def run(case: CaseFiles) -> Mapping[str, Any]:
     if claims["debuggable"]:
         raise AppraisalError("debuggable", expected=False, actual=True, code="snp.debug_allowed")
     return {**show(claims), "report_data": genuine.report_data.hex()}
+
+
+def _staple(case: CaseFiles) -> dict[str, str]:
+    leaf = next(role for role in ("leaf", "vek", "vcek", "vlek") if role in case.files)
+    parts = case.files.get("chain") or (*case.files["ask"], *case.files["ark"])
+    staple = {
+        "vek": der_or_pem(case.one(leaf)),
+        "chain": b"".join(pem(part) for part in parts),
+    }
+    if "crl" in case.files:
+        staple["crl"] = der_or_pem(case.one("crl"))
+    return {part: b64url(content) for part, content in staple.items()}
 
 
 def show(claims: Mapping[str, Any]) -> dict[str, Any]:
@@ -46,6 +55,8 @@ def show(claims: Mapping[str, Any]) -> dict[str, Any]:
         "policy": hex(claims["policy"]),
         "platform_info": hex(claims["platform_info"]),
         "signing_key": claims["signer"],
+        "launch_mit_vector": hex(claims.get("mitigations_launch", 0)),
+        "current_mit_vector": hex(claims.get("mitigations_current", 0)),
         "vcek_product": claims["certificate_product"],
         "reported_tcb": dict(claims["tcb"]),
         "committed_tcb": dict(claims["tcb_committed"]),

@@ -10,7 +10,7 @@ __all__ = ["policy_page"]
 REQUIRED = frozenset(
     {"version", "name", "not_after", "workload", "min_tcb", "allow_status"}
     | {"min_tcb_evaluation_number", "count", "modes", "arch", "revocation", "golden"}
-    | {"document_sha256"}
+    | {"document_sha256", "pcrs"}
 )
 """Keys without which their table is refused."""
 
@@ -46,6 +46,9 @@ table says what measures the workload.
 `min_tcb` has one table per product, such as `[snp.min_tcb.Genoa]`, or per model, such as
 `[snp.min_tcb."Genoa/0xa0"]`, with the lowest accepted version of every component. The floor holds
 for the reported, the committed and the launch version. A product without a floor is refused.
+""",
+    "azure": """
+Beside a table `[snp]` or `[tdx]`, which says what is demanded of the hardware's report inside.
 """,
     "nvidia": "`golden` is written by `confide policy import-rim`.",
     "platforms": """

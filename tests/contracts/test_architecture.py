@@ -44,6 +44,28 @@ BAD_IMPORTS = [
         "client/flow.py",
         "import confide.attest.platforms.simulated.collect",
     ),
+    *(
+        ("Clients verify evidence, they do not collect it", module, f"import confide.attest.{name}")
+        for module, name in (
+            ("client/flow.py", "collector"),
+            ("client/flow.py", "platforms.hardware"),
+            ("proxy/app.py", "platforms.machine"),
+            ("proxy/app.py", "platforms.tsm"),
+            ("client/flow.py", "platforms.snp.collect"),
+            ("client/flow.py", "platforms.snp.device"),
+            ("client/flow.py", "platforms.tdx.collect"),
+            ("client/flow.py", "platforms.azure.collect"),
+            ("client/flow.py", "platforms.azure.tpm"),
+            ("client/flow.py", "platforms.nvidia.collect"),
+            ("client/flow.py", "platforms.nvidia.nvml"),
+        )
+    ),
+    # The verifier, which clients do import, must not bring a collector along.
+    (
+        "Clients verify evidence, they do not collect it",
+        "attest/platforms/snp/verifier.py",
+        "import confide.attest.platforms.snp.collect",
+    ),
     (
         "Only composition roots, the one-machine stack and the CLI read settings",
         "enclave/handlers/__init__.py",

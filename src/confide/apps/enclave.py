@@ -3,13 +3,16 @@
 The only place where the enclave's parts are wired and where its wall clock is read. The
 collector is passed in: `confide enclave serve` finds the hardware's, and `confide.local`,
 which this package cannot import, brings the simulated one.
+
+Evidence comes before the port: an enclave whose machine cannot prove itself, or whose GPUs
+are not as its manifest states, ends with an error and never listens.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -17,6 +20,8 @@ from typing import NamedTuple, cast
 from confide import plugins
 from confide.apps.serving import listen, serve
 from confide.attest.collector import Collector
+from confide.attest.platforms import hardware
+from confide.attest.platforms.nvidia.collect import gpu_statement
 from confide.config.enclave import BackendSettings, EnclaveSettings
 from confide.enclave.app import EnclaveApp, EnclaveParts
 from confide.enclave.grants import GrantVerifier
@@ -26,7 +31,13 @@ from confide.enclave.inference.factory import build_backend
 from confide.enclave.inference.router import Router
 from confide.enclave.intake import Door, DoorTerms
 from confide.enclave.keyring import DocumentTerms, Keyring
-from confide.enclave.manifest import Manifest, MeasuredBackend, MeasuredModel, weights_digest
+from confide.enclave.manifest import (
+    GpuState,
+    Manifest,
+    MeasuredBackend,
+    MeasuredModel,
+    weights_digest,
+)
 from confide.enclave.metrics import EnclaveMetrics
 from confide.enclave.quoting import Quoting
 from confide.enclave.replay import ReplayCache
@@ -122,21 +133,28 @@ def build_enclave(
     )
 
 
-def hardware_collector(platform: str | None) -> Collector:
-    """Load the collector of the TEE that the settings name.
+def hardware_collector(platform: str | None, *, gpus: int = 0, gpu_mode: str = "SPT") -> Collector:
+    """Find the collector of the TEE that the settings name.
 
     Args:
-        platform: Such as "sev-snp"; its plug-in is the entry point ``sev-snp.collect``.
+        platform: Such as "sev-snp". What this version does not collect on itself is the
+            entry point ``<platform>.collect`` of a plug-in.
+        gpus: How many GPUs the evidence covers.
+        gpu_mode: "SPT" or "MPT".
 
     Raises:
         ConfigError: No platform is named or installed, or the plug-in is not for hardware.
             Simulated evidence is never the fallback.
     """
+    if platform is not None and platform in hardware.COLLECTORS:
+        return hardware.hardware_collector(platform, gpus=gpus, gpu_mode=gpu_mode)
     if platform is None or f"{platform}.collect" not in plugins.offered(plugins.PLATFORMS):
         raise ConfigError(
             "no supported TEE was found; an enclave is not served without one",
-            hint="to try confide on this machine with simulated evidence: confide up",
+            hint="confide doctor shows the platform to set; to try confide without: confide up",
         )
+    if gpus:
+        raise ConfigError(f"the plug-in of platform {platform!r} does not collect for GPUs")
     make = plugins.load(plugins.PLATFORMS, f"{platform}.collect")
     collector = cast("Collector", make()) if callable(make) else None
     if collector is None or collector.simulated or collector.platform != platform:
@@ -157,9 +175,11 @@ def serve_enclave(config_path: Path, *, collector: Collector | None = None) -> N
     measurement = measure(config_path)
     door = measurement.settings.enclave
     if collector is None:
-        collector = hardware_collector(door.platform)
+        collector = hardware_collector(door.platform, gpus=door.gpus, gpu_mode=door.gpu_mode)
     logs.configure("info", sys.stderr)
     app = build_enclave(measurement, collector=collector)
+    # Nothing listens, and no backend starts, before the machine has proved itself.
+    app.prove()
     with listen(door.host, door.port) as listener:
         logs.event(
             "enclave-starting",
@@ -226,7 +246,14 @@ def _manifest(settings: EnclaveSettings, settings_sha256: bytes) -> Manifest:
         )
         for model in settings.models
     ]
-    return Manifest(f"confide {version('confide')}", models, settings_sha256)
+    door = settings.enclave
+    gpus = _gpu_state(gpu_statement(door.gpus, door.gpu_mode)) if door.gpus else None
+    return Manifest(f"confide {version('confide')}", models, settings_sha256, gpus)
+
+
+def _gpu_state(stated: Mapping[str, object]) -> GpuState:
+    # `NvidiaCollector` refuses to report GPUs that are not as stated here.
+    return GpuState(**stated)  # type: ignore[arg-type]
 
 
 def _measure_backend(backend: BackendSettings) -> MeasuredBackend:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from confide.apps.policies import verifier_of
 from confide.attest.results import EnclaveVerifier
+from confide.attest.verifier import Verifier
 from confide.config.gateway import GatewaySettings
 from confide.errors import ConfigError
 from confide.gateway.addresses import enclave_url
@@ -73,22 +74,11 @@ def build_gateway(
         max_bytes=settings.sealed_body_limit,
         idle_s=settings.upload_timeout_s,
     )
-    directory = DirectoryRoutes(
-        registry,
-        monotonic=time.monotonic,
-        per_minute=settings.evidence_per_minute,
-        total_per_minute=settings.evidence_total_per_minute,
-    )
     return GatewayApp(
         Parts(
             sealed=sealed,
-            directory=directory,
-            collateral=CollateralRoute(
-                settings.endorsements,
-                monotonic=time.monotonic,
-                per_minute=settings.evidence_per_minute,
-                total_per_minute=settings.evidence_total_per_minute,
-            ),
+            directory=_directory(settings, registry),
+            collateral=_collateral(settings),
             admission=admission,
             callers=callers,
             registry=registry,
@@ -101,13 +91,31 @@ def build_gateway(
     )
 
 
+def _directory(settings: GatewaySettings, registry: Registry) -> DirectoryRoutes:
+    return DirectoryRoutes(
+        registry,
+        monotonic=time.monotonic,
+        per_minute=settings.evidence_per_minute,
+        total_per_minute=settings.evidence_total_per_minute,
+    )
+
+
+def _collateral(settings: GatewaySettings) -> CollateralRoute:
+    return CollateralRoute(
+        settings.endorsements,
+        monotonic=time.monotonic,
+        per_minute=settings.evidence_per_minute,
+        total_per_minute=settings.evidence_total_per_minute,
+    )
+
+
 def _endpoints(settings: GatewaySettings) -> bytes | None:
     if settings.public_url is None:
         return None
     return Endpoints(settings.public_url, settings.public_enclave_url).encode()
 
 
-def policy_verifier(settings: GatewaySettings) -> EnclaveVerifier:
+def policy_verifier(settings: GatewaySettings) -> Verifier:
     """Make the verifier of the policy file that the settings name.
 
     Raises:

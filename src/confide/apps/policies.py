@@ -9,7 +9,6 @@ from pathlib import Path
 from confide.attest.collateral import EndorsementCache, read_bundle_file
 from confide.attest.endorsements import EndorsementSource
 from confide.attest.policy_file import read_policy
-from confide.attest.results import EnclaveVerifier
 from confide.attest.verifier import Verifier
 from confide.errors import ConfigError
 
@@ -23,7 +22,7 @@ def verifier_of(
     bundles: Iterable[Path] = (),
     who: str,
     hint: str,
-) -> EnclaveVerifier:
+) -> Verifier:
     """Make the verifier of a policy file, with the endorsements that lie on this machine.
 
     Args:

@@ -21,6 +21,7 @@ from confide.apps.endpoints import look_up
 from confide.apps.policies import verifier_of
 from confide.apps.serving import MAX_HEAD, BoundedProtocol, listen, serve
 from confide.attest.results import EnclaveVerifier
+from confide.attest.verifier import Verifier
 from confide.client.transport import AsyncEncryptedTransport
 from confide.config.proxy import ProxySettings
 from confide.daemon.presence import STARTING, Presence

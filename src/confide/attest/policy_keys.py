@@ -142,6 +142,12 @@ KEYS: Final[Mapping[str, Key]] = {
     ),
     "tdx.mr_seam": Key("the TDX module has digest", _D.NARROWING, form="list of 96 hex digits"),
     "tdx.eventlog": Key("the event log is", _D.NARROWING, form="required"),
+    "azure.pcrs": Key(
+        "PCRs of the virtual TPM are", _D.NARROWING, form="table of 64 hex digits or lists of them"
+    ),
+    "azure.vm": Key(
+        "the paravisor states of the machine", _D.NARROWING, form="table of true, false or text"
+    ),
     "platforms.snp_chip_ids": Key(
         "SEV-SNP runs on a chip of the list:", _D.NARROWING, form="list of 128 hex digits"
     ),
@@ -168,5 +174,5 @@ KEYS: Final[Mapping[str, Key]] = {
         "reference values of drivers and VBIOS:", _D.ACCEPTED, form="tables, at least one"
     ),
 }
-"""Keys by their path in the file. Keys below `workload`, `snp.min_tcb` and `nvidia.golden`
-are described with their table."""
+"""Keys by their path in the file. Keys below `workload`, `snp.min_tcb`, `azure.pcrs`,
+`azure.vm` and `nvidia.golden` are described with their table."""

@@ -68,9 +68,6 @@ class Leaf:
         return None
 
 
-_Leaf = Leaf
-
-
 @dataclass(frozen=True)
 class TcbFloor:
     """Lowest accepted security version of each component of one product.

@@ -1,7 +1,11 @@
 """What `confide verify` fetched, in one file that can be checked again elsewhere.
 
     {"v":1,"url":"https://...","nonce":"<64 hex digits>","fetched_at":1795213861,
-     "replicas":[{"document":"<base64url>","evidence":"...","manifest":"..."}]}
+     "replicas":[{"document":"<base64url>","evidence":"...","manifest":"..."}],
+     "endorsements":"<base64url>"}
+
+`endorsements` is the bundle of `confide.attest.collateral` with every certificate and list that
+was looked at, so that the reader needs none of their own; all are checked again.
 
 A bundle proves nothing by itself. Whoever reads it checks every signature again, under a
 policy of their own. Who saved it chose the nonce, so it shows that the evidence existed, not
@@ -13,11 +17,12 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from confide.attest.collateral.bundle import encode_bundle
 from confide.attest.evidence import MAX_ENVELOPE
 from confide.attest.results import LATEST, to_unix
 from confide.errors import ConfigError
@@ -37,9 +42,12 @@ __all__ = ["MAX_BUNDLE", "Bundle", "Fetched", "write_file"]
 MAX_BUNDLE: Final = 16 * 1024 * 1024
 """Largest bundle file that is read, in bytes."""
 
+NO_ENDORSEMENTS: Final = encode_bundle(())
+"""A bundle of `confide.attest.collateral` that holds nothing."""
+
 _VERSION: Final = 1
 _MAX_REPLICAS: Final = 64
-_MEMBERS: Final = frozenset({"v", "url", "nonce", "fetched_at", "replicas"})
+_MEMBERS: Final = frozenset({"v", "url", "nonce", "fetched_at", "replicas", "endorsements"})
 _PARTS: Final = frozenset({"document", "evidence", "manifest"})
 
 
@@ -67,12 +75,14 @@ class Bundle:
         nonce: The challenge, 32 bytes.
         fetched_at: When it was saved, by the clock of whoever saved it.
         replicas: At least one, at most 64.
+        endorsements: What was looked at to decide; at most 4 MiB, untrusted as well.
     """
 
     url: str
     nonce: bytes
     fetched_at: datetime
     replicas: tuple[Fetched, ...]
+    endorsements: bytes = field(default=NO_ENDORSEMENTS, repr=False)
 
     def encode(self) -> bytes:
         """Return the file's bytes; `parse` reads them back to an equal value."""
@@ -89,6 +99,7 @@ class Bundle:
                 }
                 for one in self.replicas
             ],
+            "endorsements": b64url(self.endorsements),
         }
         return json.dumps(members, indent=2).encode("ascii")
 
@@ -112,6 +123,7 @@ class Bundle:
                 nonce=bytes.fromhex(hex_text(members["nonce"], "nonce", length=32)),
                 fetched_at=datetime.fromtimestamp(fetched_at, tz=UTC),
                 replicas=tuple(_replica(one) for one in listed),
+                endorsements=b64url_bytes(members["endorsements"], "endorsements"),
             )
         except MalformedJSON as error:
             raise ConfigError(

@@ -10,8 +10,14 @@ from pathlib import Path
 from typing import Final
 
 from confide.attest.collateral import Bundle as Endorsements
-from confide.attest.collateral import read_bundle
-from confide.attest.endorsements import EndorsementSource
+from confide.attest.collateral import encode_bundle, read_bundle
+from confide.attest.endorsements import (
+    CollateralFact,
+    Endorsement,
+    EndorsementKey,
+    EndorsementSource,
+    EverySource,
+)
 from confide.attest.evidence import Evidence, EvidenceKind
 from confide.attest.factors import FACTORS, Factor, FactorSheet, FactorSpec, Owner
 from confide.attest.policy import AppraisalPolicy
@@ -100,6 +106,27 @@ class Outcomes:
         return EXIT_ATTESTATION if EXIT_ATTESTATION in codes or not codes else codes[0]
 
 
+class Seen:
+    """Endorsement sources that remember what was asked of them, so that it can be saved."""
+
+    def __init__(self, sources: tuple[EndorsementSource, ...]) -> None:
+        self._source = EverySource(sources)
+        self._found: dict[EndorsementKey, tuple[Endorsement, ...]] = {}
+
+    def find(self, key: EndorsementKey) -> tuple[Endorsement, ...]:
+        """See `EndorsementSource.find`."""
+        self._found[key] = self._source.find(key)
+        return self._found[key]
+
+    def saw(self, fact: CollateralFact) -> None:
+        """See `EndorsementSource.saw`."""
+        self._source.saw(fact)
+
+    def encode(self) -> bytes:
+        """Return all of it as one bundle of endorsements."""
+        return encode_bundle(one for found in self._found.values() for one in found)
+
+
 @dataclass(frozen=True)
 class _Terms:
     """What everything is compared with."""
@@ -130,7 +157,7 @@ def run(
         endorsements: Where collateral is looked for before what the gateway hands out.
 
     Raises:
-        ConfigError: `save` cannot be written.
+        ConfigError: `save` cannot be written, or what was looked at does not fit into it.
     """
     sheet = FactorSheet(NETWORK_FACTORS)
     sheet.passed("challenge of your own", "this run chose the nonce")
@@ -140,13 +167,14 @@ def run(
             replicas = _replicas(sheet, fetcher, at)
         except ConfideError as error:
             return Outcomes(url, nonce, (_unexamined(b"", sheet, error),), at)
-        terms = _Terms(nonce, at, policy, (*endorsements, _staples(fetcher)))
+        seen = Seen((*endorsements, _staples(fetcher)))
+        terms = _Terms(nonce, at, policy, (seen,))
         examined = tuple(
             _fetch_and_examine(sheet.copy(), fetcher, replica, terms, fetched)
             for replica in replicas
         )
     if save is not None and fetched:
-        write_file(save, Bundle(url, nonce, at, tuple(fetched)).encode())
+        write_file(save, Bundle(url, nonce, at, tuple(fetched), seen.encode()).encode())
     return Outcomes(url, nonce, examined, at)
 
 
@@ -164,7 +192,10 @@ def run_bundle(
         policy: What is good enough; None refuses everything and still shows the factors.
         at: The time to check dates at. Evidence is a day old at most, so for a bundle of last
             week this is a time of last week.
-        endorsements: Where collateral is looked for.
+        endorsements: Where collateral is looked for before the bundle's own.
+
+    Raises:
+        EvidenceError: The endorsements in the bundle are malformed.
     """
     sheet = FactorSheet(NETWORK_FACTORS)
     for spec in NETWORK_FACTORS:
@@ -173,7 +204,8 @@ def run_bundle(
         "challenge of your own",
         "whoever saved the bundle chose the nonce; that it was fresh rests on their word",
     )
-    terms = _Terms(bundle.nonce, at, policy, endorsements)
+    carried = read_bundle(bundle.endorsements, source="bundle")
+    terms = _Terms(bundle.nonce, at, policy, (*endorsements, carried))
     examined = tuple(_examine(sheet.copy(), one, terms) for one in bundle.replicas)
     return Outcomes(bundle.url, bundle.nonce, examined, at, bundle.fetched_at)
 

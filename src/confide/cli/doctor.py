@@ -13,11 +13,15 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from confide.cli.output import EXIT_FAILED, emit, paint
 from confide.errors import ConfigError, KeystoreError, TransportError
+
+if TYPE_CHECKING:
+    from confide.attest.platforms.machine import Found, Gpus, Machine
 
 __all__ = ["Check", "register"]
 
@@ -38,8 +42,6 @@ OLDEST_PLAUSIBLE = datetime(2026, 11, 1, tzinfo=UTC)
 
 CLOCK_TOLERANCE_S = 60
 """An enclave refuses requests dated more than 60 s ahead or 120 s behind its own clock."""
-
-TEE_DEVICES = ("/dev/sev-guest", "/dev/tdx_guest", "/sys/kernel/config/tsm/report")
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,10 @@ def doctor(gateway: str | None, as_json: bool) -> None:
     """Check whether this machine can run confide.
 
     Looks at Python, libraries, extras, the clock, the data directory, the client KEK, the
-    three default ports and TEE devices. Changes nothing; asks the network only with
-    --gateway. Exits 0 if nothing failed, 1 otherwise, 5 if the gateway cannot be reached.
+    three default ports, and what could prove an enclave on this machine: the kernel's
+    provider of reports, Azure's paravisor, and the state of NVIDIA GPUs. Nothing is left
+    changed; asks the network only with --gateway. Exits 0 if nothing failed, 1 otherwise,
+    5 if the gateway cannot be reached.
 
     \b
     Example:
@@ -103,7 +107,7 @@ def machine_checks(home: Path) -> Iterator[Check]:
     yield check_data_directory(home)
     yield check_kek(home / "client" / "kek")
     yield from (check_port(port, room) for port, room in PORTS.items())
-    yield check_hardware(tuple(Path(name) for name in TEE_DEVICES))
+    yield from check_hardware()
 
 
 def check_python(found: tuple[int, ...]) -> Check:
@@ -195,12 +199,47 @@ def check_port(port: int, room: str) -> Check:
     return Check(f"port {port}", OK, f"free, for the {room}")
 
 
-def check_hardware(devices: tuple[Path, ...]) -> Check:
-    """Is this a confidential virtual machine?"""
-    found = [str(device) for device in devices if device.exists()]
-    if found:
-        return Check("tee", NOTE, f"{', '.join(found)}; this version cannot use it yet")
-    return Check("tee", NOTE, "no SEV-SNP or TDX guest device: evidence can only be simulated here")
+def check_hardware(machine: Machine | None = None) -> Iterator[Check]:
+    """What this machine has that could prove an enclave on it, part by part."""
+    if machine is None:
+        from confide.attest.platforms.machine import Machine as ThisMachine
+
+        machine = ThisMachine()
+    provider, paravisor = machine.provider(), machine.paravisor()
+    devices = machine.devices()
+    yield _found("tee provider", provider, "configfs-tsm")
+    yield Check("tee device", OK if devices else NOTE, ", ".join(devices) or "none")
+    yield _found("tee paravisor", paravisor, "Azure")
+    platform = machine.platform()
+    if platform is None:
+        detail = "no SEV-SNP or TDX guest: evidence can only be simulated here"
+        yield Check("tee", NOTE, detail, "confide up tries confide with simulated evidence")
+    else:
+        detail = f"this machine can prove itself; set platform = {platform!r} in the settings"
+        yield Check("tee", OK, detail, "confide enclave serve --config FILE")
+    yield _check_gpus(machine.gpus())
+
+
+def _found(name: str, found: Found, by: str) -> Check:
+    if found.value is None:
+        return Check(name, NOTE, found.refusal, found.hint)
+    return Check(name, OK, f"{found.value}, by {by}")
+
+
+def _check_gpus(found: Gpus | Found) -> Check:
+    from confide.attest.platforms.machine import Found as NothingFound
+
+    if isinstance(found, NothingFound):
+        return Check("gpu", NOTE, found.refusal, found.hint)
+    state = (
+        f"{found.count}; confidential computing {'on' if found.confidential else 'off'}, "
+        f"DevTools {'on' if found.developer_tools else 'off'}, "
+        f"{'production' if found.production else 'not production'}"
+    )
+    if found.confidential and not found.developer_tools and found.production:
+        return Check("gpu", OK, state, f"set gpus = {found.count} in the settings of the enclave")
+    hint = "an enclave with gpus above 0 does not start; the host sets the mode of the GPUs"
+    return Check("gpu", NOTE, state, hint)
 
 
 def check_gateway(url: str, now: Callable[[], float]) -> Check:

@@ -66,9 +66,13 @@ def serve(path: Path | None, host: str | None, port: int | None, policy: Path | 
     lines; they hold no content, no API key and no address.
     """
     from confide.apps.gateway import policy_verifier, serve_gateway
+    from confide.attest.policy import Profile
 
     settings = settings_from(path, host=host, port=port, policy_file=policy)
-    serve_gateway(settings, verifier=policy_verifier(settings))
+    verifier = policy_verifier(settings)
+    if verifier.policy.profile is not Profile.PRODUCTION:
+        talk(f"confide: LAB ONLY: {verifier.policy.name} is no policy for production")
+    serve_gateway(settings, verifier=verifier)
 
 
 @gateway.command()

@@ -16,6 +16,8 @@ from confide.cli.policy_words import show
 __all__ = ["Change", "Effect", "differences"]
 
 _MISSING: Final = object()
+_TABLES: Final = ("snp.min_tcb", "azure.pcrs", "azure.vm")
+"""Compared row by row."""
 _UNKNOWN: Final = Key("", Direction.NEUTRAL)
 
 
@@ -76,7 +78,7 @@ def _flat(table: Mapping[str, object]) -> Iterator[tuple[str, object]]:
         group, _, name = path.partition(".")
         if not name and path != "workload":
             yield path, table.get(path, key.default)
-        elif isinstance(table.get(group), Mapping) and path != "snp.min_tcb":
+        elif isinstance(table.get(group), Mapping) and path not in _TABLES:
             yield path, _of(table, group, name, key)
     for kind in READERS:
         inner = table.get(kind)
@@ -85,10 +87,11 @@ def _flat(table: Mapping[str, object]) -> Iterator[tuple[str, object]]:
         for name, value in inner.items():
             if f"{kind}.{name}" not in KEYS:
                 yield f"{kind}.{name}", value
-        floors = inner.get("min_tcb")
-        if isinstance(floors, Mapping):
-            for product, components in floors.items():
-                yield f"{kind}.min_tcb.{product}", components
+        for path in _TABLES:
+            group, _, name = path.partition(".")
+            rows = inner.get(name) if group == kind else None
+            if isinstance(rows, Mapping):
+                yield from ((f"{path}.{row}", value) for row, value in rows.items())
 
 
 def _of(table: Mapping[str, object], group: str, name: str, key: Key) -> object:
@@ -105,7 +108,8 @@ def _compare(path: str, before: object, after: object) -> Iterator[Change]:
     if ".min_tcb." in path:
         yield from _floors(path, before, after)
         return
-    key = KEYS.get(path, _UNKNOWN)
+    # A row of a table means what its table means.
+    key = KEYS.get(path) or KEYS.get(path.rpartition(".")[0]) or _UNKNOWN
     if key.direction in (Direction.ACCEPTED, Direction.NARROWING):
         yield from _lists(path, key, before, after)
         return

@@ -72,7 +72,18 @@ class DoorSettings(_Table):
         description="The gateway's Ed25519 public key (32 bytes, base64url); signs the grants."
     )
     platform: Name | None = Field(
-        None, description="TEE platform to attest with: the plug-in NAME.collect."
+        None,
+        description="TEE platform to attest with: sev-snp, tdx, azure-sev-snp, azure-tdx, "
+        "or the plug-in NAME.collect.",
+    )
+    gpus: int = Field(
+        0,
+        ge=0,
+        le=16,
+        description="NVIDIA GPUs the evidence covers; nothing starts unless each is confidential.",
+    )
+    gpu_mode: Literal["SPT", "MPT"] = Field(
+        "SPT", description="SPT: each GPU by itself. MPT: several, with encrypted links."
     )
     authorities: tuple[Name, ...] = Field(
         ("confide.invalid",),
@@ -114,6 +125,14 @@ class DoorSettings(_Table):
     def _grace_ends_before_the_next_key(self) -> Self:
         if self.key_grace_s > self.key_lifetime_s:
             raise ValueError("key_grace_s must not be longer than key_lifetime_s")
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_belong_to_a_platform(self) -> Self:
+        if self.gpus and self.platform is None:
+            raise ValueError("gpus need a platform: a GPU alone proves nothing")
+        if self.gpu_mode == "MPT" and self.gpus < 2:
+            raise ValueError("gpu_mode MPT is for two GPUs or more")
         return self
 
     @field_validator("gateway_public_key")

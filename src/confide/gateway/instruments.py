@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from confide.telemetry.metrics import Registry
+from confide.telemetry.metrics import Number, Registry
 
 __all__ = ["OUTCOMES", "REFUSALS", "Instruments"]
 
@@ -81,17 +81,12 @@ class Instruments:
             "Signed usage statements, accepted or refused.",
             labels={"outcome": _STATEMENT_OUTCOMES},
         )
-        looks = registry.counter(
-            "confide_gateway_evidence_checks_total",
-            "Challenges of this gateway to its enclaves, by how they ended.",
-            labels={"outcome": VETTING_OUTCOMES},
-        )
         failures = registry.counter(
             "confide_gateway_task_failures_total",
             "Unexpected errors of background tasks; each started again.",
             labels={"task": _TASKS},
         )
-        self._looks = {name: looks.child(outcome=name) for name in VETTING_OUTCOMES}
+        self._looks = _looks(registry)
         self._failures = {name: failures.child(task=name) for name in _TASKS}
         self._requests = {name: requests.child(outcome=name) for name in OUTCOMES}
         self._refusals = {name: refusals.child(code=name) for name in REFUSALS}
@@ -145,3 +140,12 @@ class Instruments:
     def render(self) -> bytes:
         """Write the Prometheus text form."""
         return self._registry.render().encode()
+
+
+def _looks(registry: Registry) -> dict[str, Number]:
+    counter = registry.counter(
+        "confide_gateway_evidence_checks_total",
+        "Challenges of this gateway to its enclaves, by how they ended.",
+        labels={"outcome": VETTING_OUTCOMES},
+    )
+    return {name: counter.child(outcome=name) for name in VETTING_OUTCOMES}

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from confide.daemon.lifeline import stop_when_parent_dies
-from confide.errors import ConfideError
+from confide.errors import ConfideError, ConfigError
 from confide.local.home import Home
 
 __all__ = ["main"]
@@ -32,8 +32,10 @@ def _gateway(settings: Path, home: Home, **_: Path | None) -> None:
 
 def _enclave(settings: Path, home: Home, **_: Path | None) -> None:
     from confide.apps.enclave import serve_enclave
-    from confide.local.simulated import simulated_collector
+    from confide.config.enclave import EnclaveSettings
+    from confide.local.simulated import refuse_beside_hardware, simulated_collector
 
+    refuse_beside_hardware(EnclaveSettings.load(settings).settings.enclave.host)
     serve_enclave(settings, collector=simulated_collector(home))
 
 
@@ -42,8 +44,14 @@ def _proxy(settings: Path, home: Home, **files: Path | None) -> None:
     from confide.config.proxy import ProxySettings
     from confide.local.simulated import simulated_verifier
 
+    chosen = ProxySettings.model_validate(json.loads(settings.read_text()))
+    if chosen.policy_file is not None:
+        raise ConfigError(
+            f"{chosen.policy_file} is a policy for hardware; the local stack is simulated",
+            hint="confide proxy run --policy FILE asks a real enclave",
+        )
     serve_proxy(
-        ProxySettings.model_validate(json.loads(settings.read_text())),
+        chosen,
         verifier=simulated_verifier(home),
         surroundings=Surroundings(home.path, **files),
     )

@@ -6,6 +6,9 @@ for any enclave, which is why no production program accepts it.
 
 from __future__ import annotations
 
+import ipaddress
+from typing import TYPE_CHECKING
+
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from confide.attest.platforms.simulated.collect import SimulatedCollector
@@ -13,7 +16,16 @@ from confide.attest.platforms.simulated.verify import SimulatedVerifier
 from confide.errors import ConfigError
 from confide.local.home import Home, write_private
 
-__all__ = ["BANNER", "ensure_root", "simulated_collector", "simulated_verifier"]
+if TYPE_CHECKING:
+    from confide.attest.platforms.machine import Machine
+
+__all__ = [
+    "BANNER",
+    "ensure_root",
+    "refuse_beside_hardware",
+    "simulated_collector",
+    "simulated_verifier",
+]
 
 BANNER = (
     "SIMULATED EVIDENCE: no processor protects this enclave. Its host can read every prompt.\n"
@@ -43,6 +55,41 @@ def _root(home: Home) -> Ed25519PrivateKey:
 def simulated_collector(home: Home) -> SimulatedCollector:
     """Produce simulated evidence under this machine's root."""
     return SimulatedCollector(_root(home))
+
+
+def refuse_beside_hardware(host: str, machine: Machine | None = None) -> None:
+    """Refuse to simulate where there is hardware, or where others could reach it.
+
+    Args:
+        host: Address the enclave will listen on.
+        machine: Looks at this machine.
+
+    Raises:
+        ConfigError: The address is not loopback, or this machine can prove itself.
+    """
+    if not _is_loopback(host):
+        raise ConfigError(
+            f"simulated evidence is served on loopback only, not on {host}",
+            hint='set host = "127.0.0.1"; a real enclave is started by: confide enclave serve',
+        )
+    if machine is None:
+        # Imported here: the proxy of the local stack has no use for it.
+        from confide.attest.platforms.machine import Machine
+
+        machine = Machine()
+    found = machine.hardware()
+    if found:
+        raise ConfigError(
+            f"this machine has {', '.join(found)}; evidence is not simulated beside hardware",
+            hint="confide doctor shows the platform to set; then: confide enclave serve",
+        )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def simulated_verifier(home: Home | None = None) -> SimulatedVerifier:

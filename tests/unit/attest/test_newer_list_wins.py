@@ -1,5 +1,6 @@
 """An older list in front does not stand in the way of the newer one behind it."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from confide.attest.endorsements import (
 )
 from confide.attest.factors import FactorSheet
 from confide.attest.platforms.snp.verifier import SnpVerifier
+from confide.attest.platforms.tdx.verifier import TdxVerifier
 from confide.errors import EndorsementError
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "attestation" / "snp"
@@ -35,7 +37,7 @@ def bundle(*lists):
 
 
 class Forgetful(History):
-    """Calls the first of two sightings of the same list a rollback."""
+    """Calls the first thing it is told of a rollback."""
 
     def __init__(self):
         super().__init__()
@@ -59,11 +61,23 @@ def authenticate(*sources):
     )
 
 
-def test_the_next_list_is_tried_when_the_first_is_a_rollback():
-    genuine = (VECTORS / "crl/milan.crl.der").read_bytes()
-    history = Forgetful()
-    assert authenticate(bundle(genuine, genuine), history).claims["product"] == "Milan"
-    assert history.sightings == 2
+def test_intels_next_document_is_tried_when_the_first_is_a_rollback():
+    folder = VECTORS.parent / "tdx/v5-uptodate"
+    whole = json.loads((folder / "collateral.json").read_text())
+    quote = (folder / "quote.bin").read_bytes()
+    key = EndorsementKey("tdx/collateral", "90c06f000000/platform")
+    twice = (json.dumps(whole).encode(), json.dumps(whole, indent=2).encode())
+    held = Bundle({key: tuple(Endorsement(key, one, "test") for one in twice)})
+    verifier, history = TdxVerifier(), Forgetful()
+    genuine = verifier.authenticate(
+        quote,
+        aux={},
+        endorsements=EverySource((held, history)),
+        sheet=FactorSheet(verifier.factors),
+        at=datetime(2026, 3, 17, 12, tzinfo=UTC),
+    )
+    assert genuine.claims["tcb_status"] == "UpToDate"
+    assert history.sightings == 5  # the first was refused, then all four of the next
 
 
 def test_a_real_list_that_is_older_than_one_seen_is_refused():
@@ -75,3 +89,10 @@ def test_a_real_list_that_is_older_than_one_seen_is_refused():
     with pytest.raises(EndorsementError) as caught:
         authenticate(bundle((VECTORS / "crl/milan.crl.der").read_bytes()), history)
     assert caught.value.code == "collateral.rollback"
+
+
+def test_the_next_list_is_tried_when_the_first_is_a_rollback():
+    lists = ((VECTORS / f"crl/milan.crl.{form}").read_bytes() for form in ("der", "pem"))
+    history = Forgetful()
+    assert authenticate(bundle(*lists), history).claims["product"] == "Milan"
+    assert history.sightings == 2

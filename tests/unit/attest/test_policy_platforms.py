@@ -111,7 +111,7 @@ def keys_of(kind):
     return set(getattr(module, "KEYS", None) or module._KEYS)
 
 
-@pytest.mark.parametrize("kind", ["snp", "tdx", "nvidia"])
+@pytest.mark.parametrize("kind", ["snp", "tdx", "nvidia", "azure"])
 def test_every_key_of_a_platform_is_described_and_no_other(kind):
     described = {path.partition(".")[2] for path in KEYS if path.startswith(f"{kind}.")}
     # Read before the platform sees its table; the same for each.
@@ -123,8 +123,7 @@ def test_every_key_of_a_platform_is_described_and_no_other(kind):
 
 def test_every_key_at_the_top_is_described_and_no_other():
     described = {path.partition(".")[0] for path in KEYS}
-    # The table of Azure is described by its platform.
-    assert described | {"azure"} == set(TOP_LEVEL)
+    assert described == set(TOP_LEVEL)
 
 
 def snp_file(**changes):
@@ -177,6 +176,16 @@ def test_a_key_with_one_value_has_no_other(key, wrong):
             read_tables(tables, at=NOW)
         assert caught.value.code == "policy.invalid"
         assert caught.value.hint
+
+
+def test_a_policy_for_azure_is_whole():
+    tables = snp_file()
+    tables["workload"] = [{k: WORKLOAD[k] for k in ("name", "manifest_sha256")}]
+    tables["azure"] = {"pcrs": {"11": "ab" * 32}, "vm": {"secure-boot": True}}
+    assert read_tables(tables, at=NOW).name == "x"
+    del tables["azure"]["pcrs"]
+    with pytest.raises(ConfigError):
+        read_tables(tables, at=NOW)
 
 
 def test_the_floors_that_are_written_leave_milan_out():

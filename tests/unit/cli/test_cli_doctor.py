@@ -5,12 +5,12 @@ import json
 import os
 import socket
 from email.utils import format_datetime
-from pathlib import Path
 
 import httpx2
 import pytest
 from click.testing import CliRunner
 
+from confide.attest.platforms.machine import Found, Gpus
 from confide.cli import doctor
 from confide.errors import ConfigError, TransportError
 
@@ -79,8 +79,67 @@ def test_an_occupied_port_is_noted_with_its_process():
     assert str(os.getpid()) in check.detail
 
 
-def test_no_tee_device_means_simulated_evidence_only():
-    assert "simulated" in doctor.check_hardware((Path("/dev/no-such-device"),)).detail
+class Machine:
+    """A machine of which only the differences are named."""
+
+    def __init__(self, *, provider=None, paravisor=None, platform=None, gpus=None, devices=()):
+        self._provider, self._paravisor = provider, paravisor
+        self._platform, self._gpus, self._devices = platform, gpus, devices
+
+    def provider(self):
+        return Found(self._provider, "" if self._provider else "none", "a hint")
+
+    def paravisor(self):
+        return Found(self._paravisor, "none")
+
+    def devices(self):
+        return self._devices
+
+    def platform(self):
+        return self._platform
+
+    def gpus(self):
+        return self._gpus or Found(None, "no NVIDIA driver")
+
+
+def hardware(**parts):
+    return {check.name: check for check in doctor.check_hardware(Machine(**parts))}
+
+
+def test_no_tee_means_simulated_evidence_only():
+    checks = hardware()
+    assert {check.outcome for check in checks.values()} == {doctor.NOTE}
+    assert "simulated" in checks["tee"].detail
+    assert checks["tee provider"].next_step == "a hint"
+
+
+def test_a_tee_is_shown_with_the_setting_and_the_command():
+    checks = hardware(provider="sev_guest", platform="sev-snp", devices=("/dev/sev-guest",))
+    assert checks["tee"].outcome == doctor.OK
+    assert "'sev-snp'" in checks["tee"].detail
+    assert checks["tee"].next_step == "confide enclave serve --config FILE"
+    assert checks["tee device"].detail == "/dev/sev-guest"
+
+
+@pytest.mark.parametrize(
+    ("confidential", "tools", "production", "outcome"),
+    [
+        (True, False, True, doctor.OK),
+        (False, False, True, doctor.NOTE),
+        (True, True, True, doctor.NOTE),
+        (True, False, False, doctor.NOTE),
+    ],
+)
+def test_gpus_are_shown_with_what_makes_them_confidential(confidential, tools, production, outcome):
+    check = hardware(gpus=Gpus(8, confidential, tools, production))["gpu"]
+    assert check.outcome == outcome
+    assert check.detail.startswith("8; ")
+    assert ("gpus = 8" in check.next_step) is (outcome == doctor.OK)
+
+
+def test_this_machine_is_looked_at_by_default():
+    names = [check.name for check in doctor.check_hardware()]
+    assert names == ["tee provider", "tee device", "tee paravisor", "tee", "gpu"]
 
 
 def test_the_report_as_json_has_every_field(monkeypatch, tmp_path):

@@ -6,6 +6,7 @@ import json
 import pytest
 
 from confide.apps import enclave as app_enclave
+from confide.attest.platforms.hardware import HardwareCollector
 from confide.cli.main import main
 from confide.errors import ConfigError
 
@@ -90,23 +91,61 @@ class OtherName:
 
 @pytest.mark.parametrize("plug_in", [Pretender, OtherName, "not a class"])
 def test_a_plug_in_that_is_not_this_hardware_is_refused(monkeypatch, plug_in):
-    monkeypatch.setattr(app_enclave.plugins, "offered", lambda _: ("sev-snp.collect",))
+    monkeypatch.setattr(app_enclave.plugins, "offered", lambda _: ("my-tee.collect",))
     monkeypatch.setattr(app_enclave.plugins, "load", lambda *_: plug_in)
     with pytest.raises(ConfigError):
-        app_enclave.hardware_collector("sev-snp")
+        app_enclave.hardware_collector("my-tee")
 
 
-def test_a_plug_in_for_the_named_hardware_is_used(monkeypatch):
-    class Genuine:
-        platform = "sev-snp"
-        simulated = False
+class Genuine:
+    platform = "my-tee"
+    simulated = False
 
-    monkeypatch.setattr(app_enclave.plugins, "offered", lambda _: ("sev-snp.collect",))
+
+@pytest.fixture
+def plugged_in(monkeypatch):
+    offered = ("my-tee.collect", "sev-snp.collect")
+    monkeypatch.setattr(app_enclave.plugins, "offered", lambda _: offered)
     monkeypatch.setattr(app_enclave.plugins, "load", lambda *_: Genuine)
-    assert isinstance(app_enclave.hardware_collector("sev-snp"), Genuine)
 
 
-@pytest.mark.parametrize("platform", [None, "software-dev", "sev-snp"])
+def test_a_plug_in_for_the_named_hardware_is_used(plugged_in):
+    assert isinstance(app_enclave.hardware_collector("my-tee"), Genuine)
+
+
+def test_a_plug_in_cannot_replace_a_platform_of_this_version(plugged_in):
+    assert isinstance(app_enclave.hardware_collector("sev-snp"), HardwareCollector)
+
+
+def test_a_plug_in_does_not_vouch_for_gpus(plugged_in):
+    with pytest.raises(ConfigError):
+        app_enclave.hardware_collector("my-tee", gpus=1)
+
+
+@pytest.mark.parametrize("platform", [None, "software-dev", "sgx"])
 def test_no_other_platform_stands_in(platform):
     with pytest.raises(ConfigError):
         app_enclave.hardware_collector(platform)
+
+
+def test_a_named_platform_that_is_not_there_ends_the_start(capsys, settings_file):
+    text = settings_file.read_text().replace("[enclave]", '[enclave]\nplatform = "tdx"')
+    settings_file.write_text(text.replace("llamacpp", "echo").replace("model_path", "#"))
+    code, out, err = run(capsys, "serve", "--config", str(settings_file))
+    assert out == ""
+    assert code not in (0, None)
+    assert "no provider of reports" in err
+    assert "confide doctor" in err
+
+
+def test_what_is_measured_states_the_gpus_that_must_be_there(capsys, settings_file):
+    text = settings_file.read_text()
+    settings_file.write_text(text.replace("[enclave]", '[enclave]\nplatform = "tdx"\ngpus = 2'))
+    _, out, _ = run(capsys, "measure", "--config", str(settings_file), "--json")
+    assert json.loads(out)["manifest"]["gpus"] == {
+        "confidential": True,
+        "count": 2,
+        "developer_tools": False,
+        "environment": "production",
+        "mode": "SPT",
+    }

@@ -161,7 +161,7 @@ def test_whatever_the_enclaves_need_is_found_out_from_their_evidence(served, cac
     assert {line.key for line in cache.entries()} == wanted
     (one,) = found["evidence"]
     assert one["genuine"] is False  # the recorded list of revoked chips has ended
-    assert "valid" in one["detail"]
+    assert "2026-05-12" in one["detail"]
     assert cache.facts() == ()  # fetching decides nothing, so it moves no floor
 
 

@@ -315,6 +315,27 @@ def test_a_platform_that_appears_is_looser_and_gpus_are_tighter(tmp_path, run, f
     ]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "path", "effects"),
+    [
+        ('11 = "%s"\n', "", "azure.pcrs.11", ["loosened"]),
+        ('11 = "%s"\n', '11 = ["%s", "%s"]\n', "azure.pcrs.11", ["loosened"]),
+        ("secure-boot = true", "secure-boot = false", "azure.vm.secure-boot",
+         ["loosened", "tightened"]),
+    ],
+)  # fmt: skip
+def test_each_pcr_is_compared(tmp_path, run, old, new, path, effects):
+    first, second = "ab" * 32, "cd" * 32
+    azure = f'[azure.pcrs]\n4 = "{first}"\n11 = "{first}"\n[azure.vm]\nsecure-boot = true\n'
+    one, two = tmp_path / "one.toml", tmp_path / "two.toml"
+    one.write_text(TEXT + azure)
+    old = old % first if "%" in old else old
+    new = new % ((first, second)[: new.count("%")]) if "%" in new else new
+    two.write_text(TEXT + azure.replace(old, new))
+    _, out, err = run("diff", one, two, "--json")
+    assert [(c["path"], c["effect"]) for c in json.loads(out)] == [(path, e) for e in effects], err
+
+
 # import-rim.
 
 

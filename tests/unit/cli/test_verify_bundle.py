@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,9 +10,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.attest.enclave_double import CPU, MANIFEST, Enclave, TestPlatform
+from tests.unit.attest.enclave_double import NOW as AT
+from tests.unit.attest.enclave_double import policy as strict_policy
 from tests.unit.cli.test_verify import gateway, policy, verify, verify_json  # noqa: F401
 
-from confide.cli.attest_bundle import Bundle, Fetched
+from confide.attest.collateral import Bundle as Endorsements
+from confide.attest.endorsements import Endorsement, EndorsementKey
+from confide.attest.evidence import Evidence
+from confide.cli.attest_bundle import NO_ENDORSEMENTS, Bundle, Fetched
+from confide.cli.attest_run import Seen, run_bundle
 from confide.errors import ConfigError
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=UTC)
@@ -173,6 +181,47 @@ def test_a_file_that_is_too_large_is_not_read_whole(tmp_path, monkeypatch):
     with pytest.raises(ConfigError) as caught:
         Bundle.read(path)
     assert caught.value.code == "bundle.invalid"
+
+
+# Endorsements travel with the evidence.
+
+LIST = EndorsementKey("test/list")
+
+
+def bundle_of_unstapled_evidence(endorsements):
+    enclave = Enclave()
+    evidence = replace(Evidence.parse(enclave.collect()), collateral={}).encode()
+    one = Fetched(enclave.document, evidence, MANIFEST)
+    return Bundle("https://gateway.example", enclave.nonce, AT, (one,), endorsements)
+
+
+@pytest.fixture
+def known_platform(monkeypatch):
+    monkeypatch.setattr("confide.attest.platform.BUILT_IN", {CPU: TestPlatform(CPU)})
+
+
+def test_a_bundle_brings_the_endorsements_that_were_looked_at(known_platform):
+    held = Endorsements({LIST: (Endorsement(LIST, b"content", "test"),)})
+    seen = Seen((held,))
+    assert seen.find(LIST)[0].content == b"content"
+    assert seen.find(EndorsementKey("test/other")) == ()
+    saved = Bundle.parse(bundle_of_unstapled_evidence(seen.encode()).encode())
+    assert run_bundle(saved, policy=strict_policy(), at=AT).verified
+
+
+def test_without_them_the_bundle_is_refused(known_platform):
+    (one,) = run_bundle(
+        bundle_of_unstapled_evidence(NO_ENDORSEMENTS), policy=strict_policy(), at=AT
+    ).examined
+    assert one.error.code == "collateral.missing"
+
+
+def test_malformed_endorsements_in_a_bundle_are_refused(tmp_path, verify):  # noqa: F811
+    path = tmp_path / "b.json"
+    path.write_bytes(replace(BUNDLE, endorsements=b"{}").encode())
+    code, _, err = verify("--bundle", str(path))
+    assert code == 3
+    assert "endorsements" in err
 
 
 # The page.

@@ -167,3 +167,17 @@ def test_a_settings_file_that_cannot_be_read_says_what_to_do(tmp_path):
     with pytest.raises(ConfigError) as refusal:
         EnclaveSettings.load(tmp_path / "long.toml", environment=())
     assert refusal.value.hint
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "gpus = 1",
+        'platform = "tdx"\ngpus = -1',
+        'platform = "tdx"\ngpus = 17',
+        'platform = "tdx"\ngpus = 1\ngpu_mode = "MPT"',
+        'platform = "tdx"\ngpus = 8\ngpu_mode = "PPCIE"',
+    ],
+)
+def test_gpus_that_cannot_be_vouched_for_are_refused(lines):
+    refusal(GOOD.replace("[enclave]", f"[enclave]\n{lines}", 1))

@@ -7,8 +7,10 @@ import hashlib
 import sys
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 
 from confide.attest.factors import Factor, Outcome, Owner
+from confide.attest.policy import Profile
 from confide.errors import AppraisalError
 
 
@@ -36,6 +38,7 @@ class Judge:
 
     def __init__(self, life=timedelta(hours=1)):
         self.life, self.refused, self.shown = life, set(), []
+        self.policy = SimpleNamespace(profile=Profile.PRODUCTION, name="of a test")
 
     def verify(self, raw_evidence, *, document, manifest, nonce, at):
         self.shown.append((raw_evidence, nonce, at))

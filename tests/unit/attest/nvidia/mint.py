@@ -138,13 +138,18 @@ def composite(digest: bytes, key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def tcb_info(*digests: bytes) -> bytes:
-    """Blackwell's form: DICE TcbInfo with vendor, model and a list of FWIDs."""
+    """Blackwell's form: DICE TcbInfo with every member that recorded leaves have."""
     listed = b"".join(firmware_id(one) for one in digests)
-    return tlv(0x30, tlv(0x80, b"NVIDIA") + tlv(0x81, b"GB100 A01") + tlv(0xA6, listed))
+    members = [(0x80, b"NVIDIA"), (0x81, b"GB100 A01 GSP"), (0x82, b"01"), (0x83, b"\1")]
+    members += [(0x84, b"\0"), (0x85, b"\0"), (0xA6, listed), (0x87, bytes(5)), (0x88, b"\xc0")]
+    return tlv(0x30, b"".join(tlv(*member) for member in [*members, (0x89, b"\0")]))
 
 
-def fwid_extension(value: bytes) -> x509.UnrecognizedExtension:
-    return x509.UnrecognizedExtension(x509.ObjectIdentifier("2.23.133.5.4.1"), value)
+COMPOSITE_ID, TCB_INFO = "2.23.133.5.4.1", "2.23.133.5.4.1.1"
+
+
+def fwid_extension(value: bytes, oid=COMPOSITE_ID) -> x509.UnrecognizedExtension:
+    return x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), value)
 
 
 ROOT = root("Test Device Identity CA")
@@ -217,14 +222,12 @@ def _device(board: Board) -> tuple[Authority, Authority]:
     if known not in _DEVICES:
         identity = board.provisioner.issue(f"{board.chip} A01 GSP BROM", serial=board.serial)
         key = ec.generate_private_key(ec.SECP384R1())
-        form = (
-            tcb_info(board.certified, bytes(48))
-            if board.chip.startswith("GB")
-            else composite(board.certified, key)
-        )
+        form = (composite(board.certified, key), COMPOSITE_ID)
+        if board.chip.startswith("GB"):
+            form = (tcb_info(board.certified, bytes(48)), TCB_INFO)
         leaf = identity.issue(
             f"{board.chip} A01 GSP FMC LF", ca=False, key=key,
-            extensions=[(fwid_extension(form), False)],
+            extensions=[(fwid_extension(*form), False)],
         )  # fmt: skip
         _DEVICES[known] = (leaf, identity)
     return _DEVICES[known]

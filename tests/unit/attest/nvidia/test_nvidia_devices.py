@@ -193,6 +193,16 @@ def test_a_chain_that_is_no_chain_is_refused_quickly(pem):
     assert time.perf_counter() - started < 0.1
 
 
+def test_a_chain_cut_anywhere_is_refused():
+    pem = mint.GPU.pem()
+    raw = mint.GPU.report()
+    started = time.perf_counter()
+    lengths = range(0, len(pem) - 1, 5)
+    codes = {code_of(lambda n=n: check(raw, pem=pem[:n])) for n in lengths}
+    assert codes <= {"nv.chain_signature", "nv.root_not_pinned"}
+    assert (time.perf_counter() - started) / len(lengths) < 0.1
+
+
 @pytest.mark.parametrize("at", [mint.START - mint.DAY, mint.START])
 def test_a_chain_is_valid_between_its_dates_only(at):
     if at < mint.START:
@@ -240,8 +250,16 @@ def test_firmware_that_does_not_name_itself_is_a_claim_for_the_policy():
     assert check(replace(mint.GPU, firmware=None)).claims["fwid"] == "absent"
 
 
-def test_no_firmware_is_not_matched_by_zeros():
-    board = mint.Board(chip="GB100", firmware=bytes(48))
+def test_a_certificate_that_does_not_name_firmware_is_a_claim_for_the_policy():
+    identity = mint.GPU.chain()[1]
+    leaf = identity.issue("GH100 A01 GSP FMC LF", ca=False)
+    raw = mint.report(leaf.key, blocks=[(1, b"a")], opaque=[(3, b"550\0"), (20, mint.FIRMWARE)])
+    assert check(raw, pem=mint.pem(leaf, *mint.GPU.chain()[1:])).claims["fwid"] == "absent"
+
+
+@pytest.mark.parametrize("firmware", [bytes(48), bytes(47) + b"\1"])
+def test_other_firmware_than_any_that_a_blackwell_leaf_lists_is_refused(firmware):
+    board = mint.Board(chip="GB100", firmware=firmware)
     assert refused(board) == "nv.fwid"
 
 

@@ -120,6 +120,11 @@ def test_a_responder_that_is_busy_has_said_nothing():
     assert claims(ocsp=[raw])["revocation"] == "none"
 
 
+def test_an_answer_cut_anywhere_is_an_answer_missing():
+    for length in range(0, len(GOOD[0]), 3):
+        assert claims(ocsp=[GOOD[0][:length], *GOOD[1:]])["revocation"] != "ocsp"
+
+
 @given(st.binary(max_size=300))
 def test_no_bytes_make_the_check_fail_otherwise(raw):
     assert claims(ocsp=[raw], crl=[raw])["revocation"] == "none"

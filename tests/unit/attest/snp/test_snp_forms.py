@@ -1,21 +1,27 @@
 """Certificates and lists that are properly signed and yet not of AMD's form."""
 
+import contextlib
 import ssl
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, padding, rsa
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.unit.attest.snp import mint
 from tests.unit.attest.snp.mint import NOW, PSS, World, tlv
 
 from confide.attest.der import DerReader
 from confide.attest.platforms.snp.certificates import PSS_ALGORITHMS, AmdCertificate
 from confide.attest.platforms.snp.chain import authenticate_report
+from confide.attest.platforms.snp.revocation import RevocationList
 from confide.errors import AttestationError
 
 GENOA = World()
 SHORT, LONG = sorted(PSS_ALGORITHMS, key=len)
+LISTED = x509.load_der_x509_crl(GENOA.crl(5, 77))
+ROOT = AmdCertificate.parse(mint.der(GENOA.root))
 SALT_32 = padding.PSS(padding.MGF1(hashes.SHA384()), 32)
 
 
@@ -158,6 +164,20 @@ def put(index, element):
 )
 def test_a_list_of_another_form_is_refused(edit):
     assert code(crl=revocation(edit, 5)) == "snp.crl_signature"
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_bytes_written_over_a_signed_list_never_crash_the_reader(data):
+    """Only AMD could sign such a list; the reader holds all the same."""
+    content = content_of(LISTED.tbs_certlist_bytes)
+    offset = data.draw(st.integers(0, len(content) - 1))
+    patch = data.draw(st.binary(min_size=1, max_size=6))
+    with contextlib.suppress(AttestationError):
+        RevocationList.read(
+            signed(content[:offset] + patch + content[offset + len(patch) :], GENOA.root_key),
+            ROOT, NOW,
+        )  # fmt: skip
 
 
 def test_a_list_without_an_end_is_never_current():

@@ -24,10 +24,10 @@ GENOA = World()
 
 
 def refused(parse, raw):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(AttestationError):
         parse(raw)
-    assert time.perf_counter() - start < 0.1
+    assert time.process_time() - start < 0.1
 
 
 def by_part(part):
@@ -52,7 +52,7 @@ def test_a_certificate_cut_anywhere_is_refused():
 @pytest.mark.parametrize("part", ["vek", "chain", "crl"])
 def test_collateral_cut_anywhere_is_refused(part):
     parse, raw = by_part(part)
-    for length in range(0, len(raw), 7):
+    for length in range(len(raw)):
         # PEM may lose the line feed at its end.
         if raw[:length].strip() != raw.strip():
             refused(parse, raw[:length])

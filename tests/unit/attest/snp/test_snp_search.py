@@ -59,6 +59,18 @@ def test_the_leaf_chooses_among_the_chains_that_hold():
         assert Outcome.FAIL not in outcomes.values()
 
 
+def test_a_retired_intermediate_does_not_hide_the_one_in_use():
+    retired = mint.certificate(
+        "SEV-Genoa", "ARK-Genoa", mint.rsa_key("retired").public_key(), GENOA.root_key, serial=1
+    )
+    chains = [mint.pem(retired, GENOA.root), GENOA.chain]
+    for listed in (chains, chains[::-1]):
+        found, _ = verify(staple(vek=GENOA.vek, chain=listed))
+        assert found.claims["product"] == "Genoa"
+    error, _ = verify(staple(vek=GENOA.vek, chain=chains[:1]))
+    assert error.code == "snp.chain_signature"
+
+
 def test_a_stale_list_does_not_hide_a_current_one():
     lists = [GENOA.crl(days=(-60, -30)), b"junk", TURIN_WORLD.crl(), GENOA.crl(number=9)]
     found, outcomes = verify(staple(vek=GENOA.vek, chain=GENOA.chain, crl=lists))
@@ -151,6 +163,16 @@ def test_certificates_are_looked_up_by_product_chip_and_firmware():
     archive = Archive({vek: [GENOA.vek], "snp/chain Genoa": [GENOA.chain]})
     assert verify(archive)[0].claims["product"] == "Genoa"
     assert sorted(archive.asked) == sorted([vek, "snp/chain Genoa", "snp/crl Genoa"])
+
+
+def test_each_kind_is_looked_up_once_however_many_leaves_there_are():
+    vek = f"snp/vek Genoa/{GENOA.hardware_id.hex()}/0a00000000001754"
+    leaves = [OTHER_CHIP.but(leaf_serial=n).vek for n in range(1, 9)]
+    lists = [GENOA.crl(number=3)]
+    held = {vek: [*leaves, GENOA.vek], "snp/chain Genoa": [GENOA.chain], "snp/crl Genoa": lists}
+    archive = Archive(held)
+    assert verify(archive)[0].claims["crl"] == "checked"
+    assert sorted(archive.asked) == sorted(held)
 
 
 def test_certificates_of_a_vlek_are_looked_up_without_a_chip():

@@ -394,3 +394,10 @@ def test_dates_of_what_cannot_be_read_are_not_known():
         for content in (b"", b"nonsense", b"{}"):
             found = Endorsement(EndorsementKey(kind, "x"), content, "test")
             assert period_of(found).until is None
+
+
+def test_a_longer_answer_than_its_kind_may_be_is_refused_although_it_would_do(served, http):
+    chain = (VECTORS / "snp/roots/genoa.pem").read_bytes()
+    served.answers[f"{AMD}/vcek/v1/Genoa/cert_chain"] = Answer(chain + b"\n" * 40_000)
+    error = refusal(http, EndorsementKey("snp/chain", "Genoa"))
+    assert error.code == "vendor-malformed"

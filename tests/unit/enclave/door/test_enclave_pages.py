@@ -267,3 +267,9 @@ async def test_a_start_that_fails_keeps_its_reason(bench, fault):
     assert bench.app.startup_error is error
     with pytest.raises(type(error)):
         await life.task
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/.well-known/confide/keys", "/no-such-page"])
+async def test_every_answer_of_a_simulated_enclave_says_so(bench, path):
+    got = await bench.get(path)
+    assert got.headers[b"x-confide-attestation"] == b"none-development"

@@ -1,9 +1,9 @@
 """Compare the firmware a device runs with the firmware its leaf certificate was made for.
 
-The leaf certificate of a GPU carries the digest of the firmware (FWID) that the key was
-derived for, in extension 2.23.133.5.4.1. Newer firmware repeats it in opaque field 20 of
-the report. Two forms of the extension occur: Hopper's holds version, key and one FWID
-(the composite device id of RIoT); Blackwell's is DICE TcbInfo with a list of them.
+The leaf certificate of a device carries the digest of the firmware (FWID) that its key was
+derived for. Newer firmware repeats it in opaque field 20 of the report. Two forms occur:
+Hopper's extension 2.23.133.5.4.1 holds version, key and one FWID (the composite device id
+of RIoT); Blackwell's 2.23.133.5.4.1.1 is DICE TcbInfo with a list of them, unused ones zero.
 
 Source: TCG DICE Attestation Architecture 1.1 section 6.1.1; recorded chains.
 """
@@ -19,7 +19,10 @@ from confide.errors import EndorsementError
 
 __all__ = ["certified_firmware", "compare_firmware"]
 
-_OID: Final = x509.ObjectIdentifier("2.23.133.5.4.1")
+_OIDS: Final = (
+    x509.ObjectIdentifier("2.23.133.5.4.1"),
+    x509.ObjectIdentifier("2.23.133.5.4.1.1"),
+)
 _SHA384: Final = bytes.fromhex("608648016503040202")
 _LENGTH: Final = 48
 _SEQUENCE: Final = 0x30
@@ -30,38 +33,43 @@ _MAX_LENGTH_BYTES: Final = 2
 
 
 def compare_firmware(leaf: x509.Certificate, reported: bytes | None) -> str:
-    """Return "match", or "absent" if the report does not name its firmware.
+    """Return "match", or "absent" if report or certificate does not name the firmware.
 
     Args:
         leaf: The certificate that signed the report; its chain was checked.
         reported: Opaque field 20, or None.
 
     Raises:
-        EndorsementError: nv.fwid: the report names other firmware, or the certificate none.
+        EndorsementError: nv.fwid: the report names other firmware than the certificate.
     """
-    if not reported:
+    certified = certified_firmware(leaf)
+    if not reported or certified is None:
         return "absent"
-    if reported in certified_firmware(leaf):
+    if reported in certified:
         return "match"
     raise EndorsementError(
         "the report names other firmware than its certificate was issued for", code="nv.fwid"
     )
 
 
-def certified_firmware(leaf: x509.Certificate) -> tuple[bytes, ...]:
+def certified_firmware(leaf: x509.Certificate) -> tuple[bytes, ...] | None:
     """Return the SHA-384 firmware digests in a certificate, 48 bytes each; zeros left out.
+
+    Returns:
+        The digests, which may be none, or None if there is no such extension.
 
     Raises:
         EndorsementError: nv.fwid: the extension is malformed.
     """
+    values = [
+        extension.value.value
+        for extension in leaf.extensions
+        if extension.oid in _OIDS and isinstance(extension.value, x509.UnrecognizedExtension)
+    ]
+    if not values:
+        return None
     try:
-        extension = leaf.extensions.get_extension_for_oid(_OID).value
-    except x509.ExtensionNotFound:
-        return ()
-    if not isinstance(extension, x509.UnrecognizedExtension):
-        return ()
-    try:
-        digests = tuple(_digests(extension.value))
+        digests = [digest for value in values for digest in _digests(value)]
     except ValueError as error:
         raise EndorsementError(f"firmware id of the certificate: {error}", code="nv.fwid") from None
     return tuple(digest for digest in digests if any(digest))

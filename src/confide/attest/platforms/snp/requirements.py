@@ -37,10 +37,45 @@ COMPONENTS: Final = {
 _ASK: Final = "ask the operator of the enclave; send the output of: confide verify URL --json"
 _FETCH: Final = "confide endorsements fetch --help"
 _TCB_CLAIMS: Final = {
-    TCB: ("snp reported tcb", "snp.tcb_reported"),
-    "tcb_committed": ("snp committed tcb", "snp.tcb_committed"),
-    "tcb_launch": ("snp launch tcb", "snp.tcb_launch"),
+    TCB: "snp reported tcb",
+    "tcb_committed": "snp committed tcb",
+    "tcb_launch": "snp launch tcb",
 }
+_PERMISSIONS: Final = {
+    "migration": "snp migration agent",
+    "smt": "snp simultaneous threads",
+    "cxl": "snp cxl memory",
+    "policy_reserved": "snp policy bits",
+}
+_PROTECTIONS: Final = {"alias_check": "snp memory alias check"}
+_DIGESTS: Final = {
+    "id_key_digest": "snp id key",
+    "author_key_digest": "snp author key",
+    "host_data": "snp host data",
+}
+"""Factors by claim."""
+_CLAIM_CODES: Final = {
+    "signer": "snp.signing_key",
+    "csp_id": "snp.signing_key",
+    PRODUCT: "snp.tcb_reported",
+    TCB: "snp.tcb_reported",
+    "tcb_committed": "snp.tcb_committed",
+    "tcb_launch": "snp.tcb_launch",
+    "migration": "snp.migration",
+    "smt": "snp.smt",
+    "cxl": "snp.platform_info",
+    "policy_reserved": "snp.policy_bits",
+    "alias_check": "snp.platform_info",
+    "vmpl": "snp.vmpl",
+    "guest_svn": "snp.guest_svn",
+    "firmware": "snp.abi",
+    "platform_info_unknown": "snp.platform_info",
+    "id_key_digest": "snp.id_key",
+    "author_key_digest": "snp.author_key",
+    "host_data": "snp.host_data",
+    "crl": "snp.crl_missing",
+}
+"""Code of an objection, by claim."""
 
 
 def _spec(name: str, owner: Owner, claim: str, command: str = _ASK) -> FactorSpec:
@@ -84,11 +119,11 @@ class SnpSigner(Leaf):
         signer = claims.get("signer", MISSING)
         if signer not in self.kinds:
             kinds = " or ".join(sorted(self.kinds))
-            return [_objection("signer", kinds, signer, "snp.signing_key")]
+            return [_objection("signer", kinds, signer)]
         cloud = claims.get("csp_id", MISSING)
         if signer == "vlek" and cloud not in self.csp_ids:
             listed = ", ".join(sorted(self.csp_ids))
-            return [_objection("csp_id", listed, cloud, "snp.signing_key")]
+            return [_objection("csp_id", listed, cloud)]
         return []
 
 
@@ -120,7 +155,7 @@ class SnpTcb(Leaf):
         """See `Requirement.factors`."""
         return (
             _spec("snp product accepted", Owner.CLOUD, PRODUCT),
-            *(_spec(name, Owner.CLOUD, claim) for claim, (name, _) in _TCB_CLAIMS.items()),
+            *(_spec(name, Owner.CLOUD, claim) for claim, name in _TCB_CLAIMS.items()),
         )
 
     def describe(self) -> object:
@@ -133,11 +168,11 @@ class SnpTcb(Leaf):
         floor = self.floors.get(str(claims.get("model", MISSING))) or self.floors.get(str(product))
         if floor is None:
             listed = ", ".join(sorted(self.floors))
-            return [_objection(PRODUCT, listed, product, "snp.tcb_reported")]
+            return [_objection(PRODUCT, listed, product)]
         return [
             objection
-            for claim, (_, code) in _TCB_CLAIMS.items()
-            for objection in _below(claim, floor, claims.get(claim, MISSING), code)
+            for claim in _TCB_CLAIMS
+            for objection in _below(claim, floor, claims.get(claim, MISSING))
         ]
 
 
@@ -146,22 +181,12 @@ class SnpLaunch(Leaf):
     """Accepts a guest policy whose listed permissions are not given.
 
     Attributes:
-        absent: Claims that must be false, of `PERMISSIONS`.
-        present: Claims that must be true, of `PROTECTIONS`.
+        absent: Claims that must be false, such as "migration".
+        present: Claims that must be true, such as "alias_check".
     """
 
     absent: frozenset[str]
     present: frozenset[str] = frozenset()
-
-    PERMISSIONS = {  # noqa: RUF012 - a constant
-        "migration": ("snp migration agent", "snp.migration"),
-        "smt": ("snp simultaneous threads", "snp.smt"),
-        "cxl": ("snp cxl memory", "snp.platform_info"),
-        "policy_reserved": ("snp policy bits", "snp.policy_bits"),
-    }
-    PROTECTIONS = {  # noqa: RUF012
-        "alias_check": ("snp memory alias check", "snp.platform_info"),
-    }
 
     def decides(self) -> frozenset[str]:
         """See `Requirement.decides`."""
@@ -173,10 +198,10 @@ class SnpLaunch(Leaf):
 
     def factors(self, platform: str) -> tuple[FactorSpec, ...]:  # noqa: ARG002
         """See `Requirement.factors`."""
-        named = {**self.PERMISSIONS, **self.PROTECTIONS}
+        named = {**_PERMISSIONS, **_PROTECTIONS}
         return tuple(
-            _spec(name, Owner.OPERATOR if claim in self.PERMISSIONS else Owner.CLOUD, claim)
-            for claim, (name, _) in named.items()
+            _spec(name, Owner.OPERATOR if claim in _PERMISSIONS else Owner.CLOUD, claim)
+            for claim, name in named.items()
             if claim in self.looks_at()
         )
 
@@ -187,9 +212,8 @@ class SnpLaunch(Leaf):
     def objections(self, claims: Claims) -> list[AppraisalError]:
         """Object to each permission that is given and each protection that is missing."""
         wanted = {**dict.fromkeys(self.absent, False), **dict.fromkeys(self.present, True)}
-        codes = {**self.PERMISSIONS, **self.PROTECTIONS}
         return [
-            _objection(claim, value, claims.get(claim, MISSING), codes[claim][1])
+            _objection(claim, value, claims.get(claim, MISSING))
             for claim, value in sorted(wanted.items())
             if claims.get(claim, MISSING) is not value
         ]
@@ -238,21 +262,17 @@ class SnpLimits(Leaf):
         found = []
         vmpl = claims.get("vmpl", MISSING)
         if type(vmpl) is not int or not 0 <= vmpl <= self.max_vmpl:
-            found.append(_objection("vmpl", f"at most {self.max_vmpl}", vmpl, "snp.vmpl"))
+            found.append(_objection("vmpl", f"at most {self.max_vmpl}", vmpl))
         svn = claims.get("guest_svn", MISSING)
         if type(svn) is not int or svn < self.min_guest_svn:
-            found.append(
-                _objection("guest_svn", f"at least {self.min_guest_svn}", svn, "snp.guest_svn")
-            )
+            found.append(_objection("guest_svn", f"at least {self.min_guest_svn}", svn))
         firmware = claims.get("firmware", MISSING)
         if _version(firmware) < self.min_firmware:
             lowest = ".".join(map(str, self.min_firmware))
-            found.append(_objection("firmware", f"at least {lowest}", firmware, "snp.abi"))
+            found.append(_objection("firmware", f"at least {lowest}", firmware))
         unknown = claims.get("platform_info_unknown", MISSING)
         if type(unknown) is not int or (unknown and self.unknown_platform_bits != "allow"):
-            found.append(
-                _objection("platform_info_unknown", "no unknown bit", unknown, "snp.platform_info")
-            )
+            found.append(_objection("platform_info_unknown", "no unknown bit", unknown))
         return found
 
 
@@ -261,16 +281,10 @@ class SnpDigests(Leaf):
     """Accepts listed digests: of the keys that signed the launch, or what the host put in.
 
     Attributes:
-        accepted: Accepted values by claim, of `CODES`; each at least one.
+        accepted: Accepted values by claim, such as "host_data"; each at least one.
     """
 
     accepted: Mapping[str, frozenset[bytes]] = field(repr=False)
-
-    CODES = {  # noqa: RUF012 - a constant
-        "id_key_digest": ("snp id key", "snp.id_key"),
-        "author_key_digest": ("snp author key", "snp.author_key"),
-        "host_data": ("snp host data", "snp.host_data"),
-    }
 
     def __post_init__(self) -> None:
         if not self.accepted or not all(self.accepted.values()):
@@ -288,7 +302,7 @@ class SnpDigests(Leaf):
         """See `Requirement.factors`."""
         return tuple(
             _spec(name, Owner.OPERATOR, claim)
-            for claim, (name, _) in self.CODES.items()
+            for claim, name in _DIGESTS.items()
             if claim in self.accepted
         )
 
@@ -308,7 +322,7 @@ class SnpDigests(Leaf):
             actual = claims.get(claim, MISSING)
             if actual not in values:
                 shown = actual.hex() if isinstance(actual, bytes) else actual
-                found.append(_objection(claim, "a listed value", shown, self.CODES[claim][1]))
+                found.append(_objection(claim, "a listed value", shown))
         return found
 
 
@@ -331,21 +345,22 @@ class SnpCrl(Leaf):
         actual = claims.get("crl", MISSING)
         if actual == "checked":
             return []
-        return [_objection("crl", "a current revocation list", actual, "snp.crl_missing")]
+        return [_objection("crl", "a current revocation list", actual)]
 
 
-def _objection(claim: str, expected: object, actual: object, code: str) -> AppraisalError:
+def _objection(claim: str, expected: object, actual: object) -> AppraisalError:
+    code = _CLAIM_CODES[claim.partition(".")[0]]
     return AppraisalError(claim, expected=expected, actual=actual, code=code)
 
 
-def _below(claim: str, floor: Mapping[str, int], actual: object, code: str) -> list[AppraisalError]:
+def _below(claim: str, floor: Mapping[str, int], actual: object) -> list[AppraisalError]:
     if not isinstance(actual, Mapping):
-        return [_objection(claim, "a version of each component", actual, code)]
+        return [_objection(claim, "a version of each component", actual)]
     found = []
     for name, lowest in floor.items():
         version = actual.get(name, MISSING)
         if type(version) is not int or version < lowest:
-            found.append(_objection(f"{claim}.{name}", f"at least {lowest}", version, code))
+            found.append(_objection(f"{claim}.{name}", f"at least {lowest}", version))
     return found
 
 
