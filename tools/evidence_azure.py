@@ -10,7 +10,6 @@ are taken one by one, and the nonce is compared with the one that the case names
 from __future__ import annotations
 
 import hmac
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -27,9 +26,10 @@ from confide.attest.platforms.snp.verifier import SNP_FACTORS, SnpVerifier
 from confide.attest.platforms.tdx.quote import Quote
 from confide.attest.platforms.tdx.signature import check_signature
 from confide.attest.platforms.tdx.verifier import TDX_FACTORS, authenticate_quote
+from confide.attest.strict_json import read_object
 from confide.errors import AppraisalError, EvidenceError
 from confide.wire.strict_json import b64url
-from evidence_manifest import CaseFiles
+from evidence_manifest import MAX_FILE, CaseFiles
 from evidence_text import binary
 from vector_values import Mismatch
 
@@ -121,8 +121,11 @@ def _check_tpm(case: CaseFiles, quote: Parts, runtime: Runtime) -> dict[str, Any
 def _parts(case: CaseFiles) -> Parts:
     """Give the parts of a case the names that the JSON uses."""
     if "evidence_json" in case.files:
-        document = json.loads(case.one("evidence_json"))
-        parts = dict(document.get("evidence", document))
+        document = read_object(case.one("evidence_json"), limit=MAX_FILE)
+        inner = document.get("evidence", document)
+        if not isinstance(inner, dict):
+            raise EvidenceError("evidence is no object", code="envelope.json")
+        parts = dict(inner)
     else:
         parts = {}
     renamed = {"hcl": "hcl_report", "leaf": "vcek", "quote": "td_quote"}

@@ -106,5 +106,9 @@ def _log(content: bytes) -> bytes:
     """Take the log out of dstack's JSON, where it is a text that holds JSON."""
     if content.lstrip()[:1] != b"{":
         return content
-    log = json.loads(content)["event_log"]
+    try:
+        log = json.loads(content)["event_log"]
+    except (ValueError, KeyError):
+        # The product is to say what is wrong with it.
+        return content
     return (log if isinstance(log, str) else json.dumps(log)).encode()
