@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey, MLDSA65PublicKey
@@ -100,7 +100,7 @@ class PublicKey:
         """
         try:
             first, second = (serialization.load_pem_public_key(one) for one in _blocks(raw))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             raise ConfigError("not the public half of a release key") from None
         if not isinstance(first, Ed25519PublicKey) or not isinstance(second, MLDSA65PublicKey):
             raise ConfigError("not an Ed25519 and an ML-DSA-65 public key")
@@ -156,7 +156,7 @@ class SigningKey:
             first, second = (
                 serialization.load_pem_private_key(one, passphrase) for one in _blocks(raw)
             )
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, UnsupportedAlgorithm):
             # The cause may say which of the two it was; the message need not.
             raise ConfigError(
                 "not a release key, or it is under another passphrase",

@@ -1,5 +1,6 @@
 """Enough of the right signers, both algorithms each, and an orderly hand-over."""
 
+import base64
 import json
 from dataclasses import replace
 from datetime import timedelta
@@ -221,3 +222,20 @@ def test_the_id_names_both_keys():
     )
     assert other.public.ed25519 == ALICE.public.ed25519
     assert other.public.id != ALICE.public.id
+
+
+def test_a_key_of_a_kind_that_nobody_knows_is_refused():
+    # Found by the fuzzer: one changed byte of the algorithm's identifier raised another class.
+    ed25519 = bytes.fromhex("06032b6570")
+    unknown = bytes.fromhex("06032b7070")
+    for pem in (ALICE.public.to_pem(), ALICE.to_pem(None)):
+        first, second = pem.split(b"-----END", 1)
+        head, body = first.split(b"KEY-----\n")
+        der = base64.b64decode(body)
+        assert ed25519 in der
+        other = base64.b64encode(der.replace(ed25519, unknown))
+        raw = head + b"KEY-----\n" + other + b"\n-----END" + second
+        with pytest.raises(ConfigError):
+            PublicKey.from_pem(raw)
+        with pytest.raises(ConfigError):
+            SigningKey.from_pem(raw, None)
