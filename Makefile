@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NODE_DIR := tests/interop/node
 
-.PHONY: setup demo test lint docs bench clean help
+.PHONY: setup demo test test-pythons lint docs bench clean help
 
 help:  ## Show this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/'
@@ -26,6 +26,9 @@ demo: setup  ## Start the whole stack, send one prompt, show what the gateway sa
 
 test: $(VENV)/.installed-dev  ## Lint, types, contracts and the whole test suite.
 	$(BIN)/python tools/test.py
+
+test-pythons:  ## Attestation tests on Python 3.11, 3.12 and 3.13 as found, warnings as errors.
+	$(PYTHON) tools/test_pythons.py
 
 lint: $(VENV)/.installed-dev  ## Format check, lint, types, import contracts.
 	$(BIN)/ruff format --check .

@@ -36,6 +36,7 @@ class Target:
     covers: tuple[str, ...]
     refusals: tuple[type[Exception], ...] = (AttestationError,)
     accepts: str = ""
+    needs: str = ""
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,10 @@ INSTALLED = (
     "hypothesis",
 )
 ATTEST = "tests/unit/attest"
+PROFILE = ("--hypothesis-profile", "ci")  # no deadline: other programs of the machine do not count
 # The attestation tests need no fixture of the whole stack, and the stack would need its extras.
 CHECKS = (
-    ("-W", "error", "-m", "pytest", "-q", "-W", "error", ATTEST, "--confcutdir", ATTEST),
+    ("-W", "error", "-m", "pytest", "-q", "-W", "error", "--confcutdir", ATTEST, *PROFILE, ATTEST),
     ("-W", "error", "tools/check_vectors.py", "tests/vectors/attestation/manifest.json"),
 )
 _SHOWN_LINES = 15

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from functools import cache
 
 from fuzz.oracle import Target
@@ -12,6 +13,10 @@ __all__ = ["targets"]
 
 @cache
 def targets() -> dict[str, Target]:
-    """Return all targets. Making them reads vectors and signs a few things, once."""
+    """Return all targets. Making them reads vectors and signs a few things, once.
+
+    A target that needs an extra which is not installed is left out.
+    """
     found = [one for part in (snp, tdx, nvidia, azure, documents) for one in part.targets()]
-    return {one.name: one for one in found}
+    usable = [one for one in found if not one.needs or importlib.util.find_spec(one.needs)]
+    return {one.name: one for one in usable}

@@ -205,5 +205,6 @@ def _releases(release: bytes) -> list[Target]:
             (_sigstore_bundle(), read("sigstore/artifact.whl.sigstore.json")),
             (f"{_PACKAGE}.sigstore_bundle:verify_artifact",),
             refusals=_BOTH,
+            needs="sigstore",
         ),
     ]

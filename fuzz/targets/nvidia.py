@@ -173,6 +173,7 @@ def _of_devices(reports: tuple[bytes, ...], answers: tuple[bytes, ...]) -> list[
                 f"{_PACKAGE}.rim:signer_chain",
                 f"{_PACKAGE}.xml_signature:read_signed_xml",
             ),
+            needs="lxml",
         ),
         Target(
             "nvidia-evidence",
