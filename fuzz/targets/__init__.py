@@ -6,7 +6,7 @@ import importlib.util
 from functools import cache
 
 from fuzz.oracle import Target
-from fuzz.targets import azure, documents, nvidia, snp, tdx
+from fuzz.targets import azure, documents, nvidia, snp, tdx, vendors
 
 __all__ = ["targets"]
 
@@ -17,6 +17,8 @@ def targets() -> dict[str, Target]:
 
     A target that needs an extra which is not installed is left out.
     """
-    found = [one for part in (snp, tdx, nvidia, azure, documents) for one in part.targets()]
+    found = [
+        one for part in (snp, tdx, nvidia, azure, documents, vendors) for one in part.targets()
+    ]
     usable = [one for one in found if not one.needs or importlib.util.find_spec(one.needs)]
     return {one.name: one for one in usable}

@@ -110,7 +110,7 @@ def list_period(der: bytes, host: str) -> Period:
             warnings.simplefilter("ignore")  # what is wrong with it shows when it is checked
             found = x509.load_der_x509_crl(der)
             issued_at, until = found.last_update_utc, found.next_update_utc
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         raise TransportError(
             f"{host}: the answer is not a revocation list", code="vendor-malformed"
         ) from None

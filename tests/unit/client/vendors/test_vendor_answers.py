@@ -1,5 +1,6 @@
 """Recorded answers of the vendors become endorsements; anything else becomes an error."""
 
+import base64
 import json
 import socket
 import threading
@@ -7,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from tests.doubles.vendors import (
     AMD,
@@ -401,3 +404,35 @@ def test_a_longer_answer_than_its_kind_may_be_is_refused_although_it_would_do(se
     served.answers[f"{AMD}/vcek/v1/Genoa/cert_chain"] = Answer(chain + b"\n" * 40_000)
     error = refusal(http, EndorsementKey("snp/chain", "Genoa"))
     assert error.code == "vendor-malformed"
+
+
+def test_a_list_of_an_unknown_version_has_no_known_dates():
+    # Found by the fuzzer: cryptography has an exception of its own for this.
+    content = (VECTORS / "snp/crl/milan.crl.der").read_bytes()
+    at = content.index(b"\x02\x01\x01") + 2
+    changed = content[:at] + b"\x56" + content[at + 1 :]
+    found = Endorsement(EndorsementKey("snp/crl", "Milan"), changed, "test")
+    assert period_of(found).until is None
+
+
+def other_curve(pem):
+    """The same chain, but every key is on a curve that nobody knows."""
+    found = b""
+    for certificate in x509.load_pem_x509_certificates(pem.encode()):
+        der = certificate.public_bytes(Encoding.DER)
+        changed = der.replace(bytes.fromhex("2b81040022"), bytes.fromhex("2b81040055"))
+        assert changed != der
+        text = base64.encodebytes(changed)
+        found += b"-----BEGIN CERTIFICATE-----\n" + text + b"-----END CERTIFICATE-----\n"
+    return found.decode()
+
+
+@pytest.mark.parametrize(
+    "chain",
+    [other_curve(CHAIN), (VECTORS / "snp/roots/genoa.pem").read_text() * 2],
+    ids=["unknown curve", "RSA"],
+)
+def test_a_chain_of_keys_that_nvidia_does_not_use_is_refused(chain):
+    # Found by the fuzzer: the evidence of anyone could end the command with a trace.
+    with pytest.raises(ConfigError):
+        chain_keys(chain)
