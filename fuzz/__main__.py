@@ -54,12 +54,12 @@ def main() -> int:
     options = _arguments()
     chosen = [targets()[name] for name in options.targets or targets()]
     failed = False
-    options.findings.mkdir(parents=True, exist_ok=True)
     if options.every_cut:
         return _every_cut(chosen)
     if importlib.util.find_spec("atheris") is None:
         print("error: atheris is missing\nhint: pip install -e '.[fuzz]'", file=sys.stderr)
         return 2
+    options.findings.mkdir(parents=True, exist_ok=True)
     seconds = max(1, options.seconds // len(chosen))
     print(f"{'target':<24}{'executions':>12}{'edges':>14}{'kept':>7}  findings")
     for target in chosen:

@@ -12,7 +12,6 @@ needs the interpreters and an index of packages.
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
@@ -55,8 +54,14 @@ def found() -> Iterator[str]:
 
 
 def _of_pyenv(version: str) -> list[str]:
-    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
-    return [str(one) for one in sorted(root.glob(f"versions/{version}.*/bin/python"))]
+    pyenv = shutil.which("pyenv")
+    if pyenv is None:
+        return []
+    said = subprocess.run([pyenv, "root"], capture_output=True, text=True, check=False)
+    return [
+        str(one)
+        for one in sorted(Path(said.stdout.strip()).glob(f"versions/{version}.*/bin/python"))
+    ]
 
 
 def _is(python: str, version: str) -> bool:

@@ -7,10 +7,13 @@ search with coverage guidance is a command of its own; see docs/contributing/fuz
 import ast
 import itertools
 import pkgutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+from fuzz.__main__ import _counted, _every_cut
 from fuzz.mutations import cuts, floods, mutants
 from fuzz.oracle import MAX_SECONDS, Target, judge
 from fuzz.targets import targets
@@ -172,3 +175,34 @@ def test_every_reader_of_untrusted_bytes_is_a_target():
 def test_every_name_that_a_target_claims_to_cover_exists():
     for name in {name for one in TARGETS.values() for name in one.covers}:
         assert callable(pkgutil.resolve_name(name)), name
+
+
+# The command.
+
+
+def test_the_command_fails_if_a_parser_does(capsys):
+    def call(raw):
+        if len(raw) == 2:
+            raise IndexError
+
+    assert _every_cut([planted(call)]) == 1
+    assert "IndexError" in capsys.readouterr().out
+    assert _every_cut([planted(lambda raw: None)]) == 0
+
+
+def test_the_command_counts_what_the_fuzzer_says():
+    said = (
+        "#21 INITED cov: 46 ft: 46 corp: 5/5920b exec/s: 0 rss: 90Mb\n"
+        "#663252 DONE   cov: 58 ft: 70 corp: 12/14Kb lim: 4096 exec/s: 132650 rss: 91Mb\n"
+        "stat::number_of_executed_units: 663252\n"
+    )
+    run = _counted(said, ())
+    assert (run.executions, run.before, run.after, run.kept) == (663252, 46, 58, 12)
+    assert _counted("nothing was run", ()).executions == 0
+
+
+def test_the_command_runs_one_target():
+    words = [sys.executable, "-m", "fuzz", "--every-cut", "nvidia-jwks"]
+    ended = subprocess.run(words, cwd=PACKAGE.parents[1], capture_output=True, timeout=60)
+    assert ended.returncode == 0
+    assert b"0 findings" in ended.stdout
