@@ -76,11 +76,11 @@ def test_kind_and_subject_must_both_match():
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_hostile_document_is_refused_with_its_code(raw, code):
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(EvidenceError) as caught:
         read_bundle(raw, source="x")
     assert caught.value.code == code
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 @given(st.binary(max_size=200))

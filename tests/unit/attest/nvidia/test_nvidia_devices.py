@@ -188,19 +188,19 @@ def test_a_leaf_with_another_kind_of_key_is_refused():
     ],
 )  # fmt: skip
 def test_a_chain_that_is_no_chain_is_refused_quickly(pem):
-    started = time.perf_counter()
+    started = time.process_time()
     assert refused(mint.GPU, pem=pem) in {"nv.chain_signature", "nv.root_not_pinned"}
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.1
 
 
 def test_a_chain_cut_anywhere_is_refused():
     pem = mint.GPU.pem()
     raw = mint.GPU.report()
-    started = time.perf_counter()
+    started = time.process_time()
     lengths = range(0, len(pem) - 1, 5)
     codes = {code_of(lambda n=n: check(raw, pem=pem[:n])) for n in lengths}
     assert codes <= {"nv.chain_signature", "nv.root_not_pinned"}
-    assert (time.perf_counter() - started) / len(lengths) < 0.1
+    assert (time.process_time() - started) / len(lengths) < 0.1
 
 
 @pytest.mark.parametrize("at", [mint.START - mint.DAY, mint.START])

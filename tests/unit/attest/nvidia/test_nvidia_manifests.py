@@ -194,9 +194,9 @@ def test_a_manifest_counts_between_the_dates_of_its_signer_only():
 )  # fmt: skip
 def test_hostile_xml_is_refused_quickly(raw):
     imported(DRIVER)
-    started = time.perf_counter()
+    started = time.process_time()
     assert refused(raw) in {"rim.root_element"}
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.1
 
 
 def test_an_entity_in_an_otherwise_signed_manifest_is_refused():

@@ -94,11 +94,11 @@ def test_a_hostile_record_length_is_refused(at, value):
 
 def test_a_report_cut_anywhere_is_refused():
     raw = bytes.fromhex((VECTORS / "nvswitch-ls10" / "report.hex").read_text())
-    started = time.perf_counter()
+    started = time.process_time()
     for length in range(len(raw)):
         with pytest.raises(EvidenceError):
             Report.parse(raw[:length])
-    assert (time.perf_counter() - started) / len(raw) < 0.1
+    assert (time.process_time() - started) / len(raw) < 0.1
 
 
 @given(st.binary(max_size=600))

@@ -114,9 +114,9 @@ def test_recorded_tokens_are_read_and_refused_without_their_retired_key(name):
     ],
 )  # fmt: skip
 def test_tokens_that_do_not_hold_are_refused_quickly(raw, code):
-    started = time.perf_counter()
+    started = time.process_time()
     assert refused(raw) == code
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.1
 
 
 def test_a_nonce_of_another_length_matches_nothing():
