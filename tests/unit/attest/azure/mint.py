@@ -19,6 +19,7 @@ from confide.attest.platforms.azure.verifier import AzureTdxVerifier
 from confide.wire.strict_json import b64url
 
 REPORT_DATA = bytes(range(64, 128))
+PARAVISOR = bytes(range(48))
 PCRS = tuple(hashlib.sha256(bytes([number])).digest() for number in range(24))
 VM = {"console-enabled": False, "secure-boot": True, "tpm-enabled": True, "vmUniqueId": "0-1"}
 
@@ -85,7 +86,7 @@ class Guest:
         self.world = World()
 
     def evidence(self, *, document=None, hardware_data=None, nonce=None, message=None, key=None,
-                 pcrs=PCRS, **changes):  # fmt: skip
+                 pcrs=PCRS, mr_td=PARAVISOR, **changes):  # fmt: skip
         document = runtime() if document is None else document
         if hardware_data is None:
             hardware_data = hashlib.sha256(document).digest() + bytes(32)
@@ -98,7 +99,7 @@ class Guest:
             "tpm_pcrs": b"".join(pcrs),
             **changes,
         }
-        quote = self.world.quote(report_data=hardware_data, attributes=0)
+        quote = self.world.quote(report_data=hardware_data, attributes=0, mr_td=mr_td)
         return quote, {name: part for name, part in aux.items() if part is not None}
 
     def authenticate(self, *, sheet=None, **changes):

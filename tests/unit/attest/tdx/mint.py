@@ -248,9 +248,9 @@ def qe_identity(*, levels=None, issued=NOW - DAY, until=NOW + 30 * DAY, **change
 
 def td_report(*, svn=SVN, attributes=ATTRIBUTES, signer=bytes(48), seam=bytes(8),
               report_data=REPORT_DATA, rtmrs=RTMRS, body_type=2, service_td=bytes(48),
-              extended=bytes(237)):  # fmt: skip
+              extended=bytes(237), mr_td=b"\x22" * 48):  # fmt: skip
     fixed = [svn, b"\x11" * 48, signer, seam, attributes.to_bytes(8, "little"), bytes(8)]
-    measured = [b"\x22" * 48, b"\x33" * 48, b"\x44" * 48, b"\x55" * 48, *rtmrs, report_data]
+    measured = [mr_td, b"\x33" * 48, b"\x44" * 48, b"\x55" * 48, *rtmrs, report_data]
     body = b"".join((*fixed, *measured))
     if body_type > 2:
         body += svn + service_td
