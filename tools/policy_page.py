@@ -49,6 +49,8 @@ for the reported, the committed and the launch version. A product without a floo
 """,
     "azure": """
 Beside a table `[snp]` or `[tdx]`, which says what is demanded of the hardware's report inside.
+One of `paravisor` and `paravisor_id_keys` must be there: whoever owns a genuine machine can run a
+program that states any PCRs, and only what was launched tells it from Microsoft's.
 """,
     "nvidia": "`golden` is written by `confide policy import-rim`.",
     "platforms": """
@@ -95,6 +97,8 @@ def _row(name: str, key: Key) -> str:
         meaning = ", ".join(f"`{one}`" for one in shown)
     elif key.form.endswith("the only value"):
         meaning = "the same"
+    elif name.startswith("paravisor"):
+        meaning = "refused, unless the other is there"
     elif name == "service_td":
         meaning = "none is accepted"
     says = key.says.rstrip(":")

@@ -8,12 +8,12 @@ from functools import cache
 from confide.attest.endorsements import StapledEndorsements
 from confide.attest.factors import FactorSheet
 from confide.attest.platforms.tdx.chain import read_chain
-from confide.attest.platforms.tdx.collateral import Collateral
 from confide.attest.platforms.tdx.eventlog import check_log, read_log
 from confide.attest.platforms.tdx.quote import Quote
+from confide.attest.platforms.tdx.search import find_collateral
 from confide.attest.platforms.tdx.signature import SignedQuote, check_signature
 from confide.attest.platforms.tdx.tcb import match_tcb
-from confide.attest.platforms.tdx.verifier import TDX_FACTORS, TdxVerifier, check_collateral
+from confide.attest.platforms.tdx.verifier import TDX_FACTORS, TdxVerifier
 from confide.attest.strict_json import read_object
 from confide.wire.strict_json import b64url
 from fuzz.oracle import Target
@@ -34,7 +34,8 @@ def _quote(raw: bytes) -> object:
 
 
 def _collateral(raw: bytes) -> object:
-    return check_collateral(Collateral.parse(raw), _signed(), at=_AT)
+    staple = StapledEndorsements({"tdx": {"collateral": b64url(raw)}})
+    return find_collateral(_signed(), staple, at=_AT)
 
 
 def _documents(raw: bytes) -> object:

@@ -142,6 +142,16 @@ KEYS: Final[Mapping[str, Key]] = {
     ),
     "tdx.mr_seam": Key("the TDX module has digest", _D.NARROWING, form="list of 96 hex digits"),
     "tdx.eventlog": Key("the event log is", _D.NARROWING, form="required"),
+    "azure.paravisor": Key(
+        "the hardware launched a paravisor with measurement",
+        _D.ACCEPTED,
+        form="list of 96 hex digits; this or paravisor_id_keys",
+    ),
+    "azure.paravisor_id_keys": Key(
+        "or SEV-SNP launched one signed by a key with digest",
+        _D.ACCEPTED,
+        form="list of 96 hex digits",
+    ),
     "azure.pcrs": Key(
         "PCRs of the virtual TPM are", _D.NARROWING, form="table of 64 hex digits or lists of them"
     ),

@@ -181,7 +181,11 @@ def test_a_key_with_one_value_has_no_other(key, wrong):
 def test_a_policy_for_azure_is_whole():
     tables = snp_file()
     tables["workload"] = [{k: WORKLOAD[k] for k in ("name", "manifest_sha256")}]
-    tables["azure"] = {"pcrs": {"11": "ab" * 32}, "vm": {"secure-boot": True}}
+    tables["azure"] = {
+        "paravisor": [bytes(range(48)).hex()],
+        "pcrs": {"11": "ab" * 32},
+        "vm": {"secure-boot": True},
+    }
     assert read_tables(tables, at=NOW).name == "x"
     del tables["azure"]["pcrs"]
     with pytest.raises(ConfigError):

@@ -131,6 +131,7 @@ class Machine:
             lines += [f"tdx = [{{ {_registers()} }}]"]
         else:
             pcrs = (f'{number} = "{azure.PCRS[number].hex()}"' for number in (4, 7, 11))
+            lines += ["[azure]", f'paravisor = ["{MEASUREMENT.hex()}"]']
             lines += ["[azure.pcrs]", *pcrs, "[azure.vm]", "secure-boot = true"]
         table = SNP_TABLE if inner == "snp" else TDX_TABLE
         lines += [_for_azure(table) if self.cpu == "azure-tdx" else table]

@@ -326,7 +326,8 @@ def test_a_platform_that_appears_is_looser_and_gpus_are_tighter(tmp_path, run, f
 )  # fmt: skip
 def test_each_pcr_is_compared(tmp_path, run, old, new, path, effects):
     first, second = "ab" * 32, "cd" * 32
-    azure = f'[azure.pcrs]\n4 = "{first}"\n11 = "{first}"\n[azure.vm]\nsecure-boot = true\n'
+    azure = f'[azure]\nparavisor = ["{bytes(range(48)).hex()}"]\n'
+    azure += f'[azure.pcrs]\n4 = "{first}"\n11 = "{first}"\n[azure.vm]\nsecure-boot = true\n'
     one, two = tmp_path / "one.toml", tmp_path / "two.toml"
     one.write_text(TEXT + azure)
     old = old % first if "%" in old else old

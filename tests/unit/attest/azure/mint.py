@@ -19,6 +19,7 @@ from confide.attest.platforms.azure.verifier import AzureTdxVerifier
 from confide.wire.strict_json import b64url
 
 REPORT_DATA = bytes(range(64, 128))
+PARAVISOR = bytes(range(48))
 PCRS = tuple(hashlib.sha256(bytes([number])).digest() for number in range(24))
 VM = {"console-enabled": False, "secure-boot": True, "tpm-enabled": True, "vmUniqueId": "0-1"}
 
@@ -98,14 +99,19 @@ class Guest:
     def __init__(self):
         self.world = World()
 
-    def authenticate(self, *, sheet=None, document=None, hardware_data=None, **changes):
+    def evidence(self, *, document=None, hardware_data=None, mr_td=PARAVISOR, **changes):
         document = runtime() if document is None else document
         if hardware_data is None:
             hardware_data = hashlib.sha256(document).digest() + bytes(32)
+        quote = self.world.quote(report_data=hardware_data, attributes=0, mr_td=mr_td)
+        return quote, parts(document=document, **changes)
+
+    def authenticate(self, *, sheet=None, **changes):
+        quote, aux = self.evidence(**changes)
         verifier = AzureTdxVerifier(self.world.verifier())
         return verifier.authenticate(
-            self.world.quote(report_data=hardware_data, attributes=0),
-            aux=parts(document=document, **changes),
+            quote,
+            aux=aux,
             endorsements=stapled(self.world.collateral()),
             sheet=sheet or FactorSheet(verifier.factors),
             at=NOW,

@@ -13,7 +13,13 @@ from hypothesis import strategies as st
 from tests.unit.attest.nvidia import mint
 from tests.unit.attest.nvidia.test_nvidia_devices import NOTHING, VERIFIER, check, refused, stapled
 
-from confide.attest.endorsements import CollateralFact, Endorsement, EndorsementKey
+from confide.attest.collateral import History
+from confide.attest.endorsements import (
+    CollateralFact,
+    Endorsement,
+    EndorsementKey,
+    EverySource,
+)
 from confide.attest.factors import FactorSheet, Outcome
 from confide.errors import EndorsementError
 
@@ -217,6 +223,22 @@ def test_data_older_than_what_was_seen_does_not_count():
     source = Remembering({"ocsp": GOOD}, newest=mint.NOW)
     found = check(source=source).claims
     assert (found["revocation"], found["revocation_problem"]) == ("none", "collateral.rollback")
+
+
+@pytest.mark.parametrize("kind", ["ocsp", "crl"])
+def test_a_revocation_is_remembered_so_that_an_older_answer_does_not_take_it_back(kind):
+    if kind == "ocsp":
+        revoked = mint.ocsp_answer(*IDENTITY, status=REVOKED)
+        before = first_wrong(start=mint.NOW - 3 * HOUR)
+    else:
+        certificate, issuer = IDENTITY
+        revoked = mint.revocation_list(issuer, certificate)
+        before = [mint.revocation_list(issuer, start=mint.NOW - 2 * mint.DAY, number=4)]
+    history = History()
+    assert refused(source=EverySource((stapled(**{kind: [revoked]}), history))) == "nv.revoked"
+    found = check(source=EverySource((stapled(**{kind: before}), history))).claims
+    assert found["revocation"] != "ocsp"
+    assert found["revocation_problem"] == "collateral.rollback"
 
 
 def test_what_is_not_known_is_a_visible_warning():

@@ -79,6 +79,15 @@ def test_a_stale_list_does_not_hide_a_current_one():
     assert outcomes["snp not revoked"] is Outcome.PASS
 
 
+def test_an_older_list_that_is_in_date_does_not_take_back_a_revocation():
+    authority = GENOA.authority.serial_number
+    old, new = GENOA.crl(days=(-20, 30), number=4), GENOA.crl(authority, number=5)
+    assert verify(staple(vek=GENOA.vek, chain=GENOA.chain, crl=[old]))[0].claims["crl"]
+    for lists in ([old, new], [new, old]):
+        error, _ = verify(staple(vek=GENOA.vek, chain=GENOA.chain, crl=lists))
+        assert error.code == "snp.revoked"
+
+
 def test_lists_that_all_fail_refuse_the_report_for_the_reason_of_the_first():
     lists = [GENOA.crl(days=(-60, -30)), b"junk"]
     error, outcomes = verify(staple(vek=GENOA.vek, chain=GENOA.chain, crl=lists))

@@ -11,14 +11,18 @@ from tests.unit.attest.tdx.mint import (
     FMSPC,
     NOW,
     World,
+    level,
+    module,
     pem,
     qe_identity,
     sign,
+    simple_level,
     stamp,
     stapled,
     tcb_info,
 )
 
+from confide.attest.collateral import History
 from confide.attest.endorsements import EndorsementKey, EverySource
 from confide.attest.factors import FactorSheet, Outcome
 from confide.attest.platforms.tdx.collateral import MAX_COLLATERAL, Collateral
@@ -233,6 +237,71 @@ def test_stale_collateral_does_not_hide_a_fresh_one():
         at=NOW,
     )
     assert genuine.claims["tcb_status"] == "UpToDate"
+
+
+OLDER = {"issued": NOW - 5 * DAY, "tcbEvaluationDataNumber": 17}
+BEFORE = WORLD.collateral(
+    info=tcb_info(**OLDER),
+    identity=qe_identity(**OLDER),
+    pck_crl=WORLD.ca.revoke(issued=NOW - 5 * DAY, number=6).hex(),
+)
+"""In date, and from before something was known."""
+
+
+def of_several(*candidates, sources=()):
+    return WORLD.verifier().authenticate(
+        QUOTE,
+        aux={},
+        endorsements=EverySource((*sources, stapled(*candidates))),
+        sheet=FactorSheet(TDX_FACTORS),
+        at=NOW,
+    )
+
+
+NEWER_REFUSALS = {
+    "tdx.revoked": {"pck_crl": WORLD.ca.revoke(WORLD.pck.certificate.serial_number).hex()},
+    "tdx.tcb_revoked": {"info": tcb_info(levels=[level("Revoked")])},
+    "tdx.tcb_no_match": {"info": tcb_info(levels=[level(pcesvn=200)])},
+    "tdx.module_tcb_no_match": {"info": tcb_info(modules=[module(levels=[simple_level(99)])])},
+}
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("code", NEWER_REFUSALS)
+def test_older_collateral_does_not_take_back_what_newer_says(code, swapped):
+    """Stapled beside what the client holds, it would hide a flaw or a revocation."""
+    candidates = [WORLD.collateral(**NEWER_REFUSALS[code]), BEFORE]
+    assert of_several(BEFORE).claims["tcb_status"] == "UpToDate"
+    with pytest.raises(EndorsementError) as refused:
+        of_several(*(candidates[::-1] if swapped else candidates))
+    assert refused.value.code == code
+
+
+def test_the_newest_of_several_speaks_for_intel():
+    worse = WORLD.collateral(info=tcb_info(levels=[level("OutOfDate")]))
+    for candidates in ((BEFORE, worse), (worse, BEFORE)):
+        claims = of_several(*candidates).claims
+        assert (claims["tcb_status"], claims["tcb"]) == (
+            "OutOfDate", {"tcb_evaluation_number": 18}
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("code", NEWER_REFUSALS)
+def test_a_refusal_is_remembered_for_the_next_time(code):
+    history = History()
+    with pytest.raises(EndorsementError):
+        of_several(WORLD.collateral(**NEWER_REFUSALS[code]), sources=(history,))
+    with pytest.raises(EndorsementError) as refused:
+        of_several(BEFORE, sources=(history,))
+    assert refused.value.code == "collateral.rollback"
+
+
+def test_a_revoked_signer_of_tcb_data_hides_no_other_candidate():
+    serial = WORLD.signing.certificate.serial_number
+    other = WORLD.root.issue("Intel SGX TCB Signing")
+    listed = WORLD.root.revoke(serial).hex()
+    bad, good = (WORLD.collateral(root_ca_crl=listed, signer=one) for one in (None, other))
+    assert of_several(bad, good).claims["tcb_status"] == "UpToDate"
 
 
 @pytest.mark.parametrize(

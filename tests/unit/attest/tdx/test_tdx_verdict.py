@@ -54,6 +54,7 @@ AZURE_POLICY = (
     HEAD
     + TABLE
     + 'sept_ve = "paravisor"\n'
+    + f'[azure]\nparavisor = ["{MR_TD.hex()}"]\n'
     + f'[azure.pcrs]\n4 = "{azure.PCRS[4].hex()}"\n[azure.vm]\nsecure-boot = true\n'
 )
 
@@ -160,13 +161,13 @@ def azure_parts(**changes):
     return {"aux": aux, "report_data": data, "attributes": 0, "policy": AZURE_POLICY}
 
 
-def test_a_guest_of_azure_gets_a_verdict_from_its_pcrs(explained):
+def test_a_guest_of_azure_gets_a_verdict_from_its_paravisor_and_pcrs(explained):
     explanation = explained("azure-tdx", **azure_parts())
     assert explanation.error is None
     result = explanation.result
     assert result.claims["pcrs"]["4"] == azure.PCRS[4].hex()
     names = {one.name for one in result.factors}
-    assert len([name for name in names if name.startswith("azure ")]) == 8
+    assert len([name for name in names if name.startswith("azure ")]) == 9
     assert not [f.name for f in result.factors if f.outcome in (Outcome.FAIL, Outcome.SKIP)]
     assert result.to_json()
 

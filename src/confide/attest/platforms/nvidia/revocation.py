@@ -120,15 +120,17 @@ class _Inquiry:
         for response in read_answers(one.content for one in candidates):
             try:
                 answer = check_answer(response, self._certificate, self._issuer, at=self._at)
-                if answer is not None and answer.status == "good":
-                    self._source.saw(CollateralFact(key, answer.issued_at))
             except AttestationError as error:
                 self.problems.append(error.code)
                 continue
             if answer is None:
                 continue
+            # Also of a revocation: an older "good" must not take it back next time.
+            seen = self._seen(CollateralFact(key, answer.issued_at))
             if answer.status == "revoked":
                 raise self._revoked()
+            if not seen:
+                continue
             if answer.status != "good":
                 raise EndorsementError(
                     "the OCSP responder does not know a certificate of the device",
@@ -143,17 +145,27 @@ class _Inquiry:
         for candidate in self._source.find(key)[:_MAX_TRIED]:
             try:
                 listed = check_list(candidate.content, self._certificate, self._issuer, at=self._at)
-                if listed is not None and not listed.revoked:
-                    self._source.saw(CollateralFact(key, listed.issued_at, listed.number))
             except AttestationError as error:
                 self.problems.append(error.code)
                 continue
             if listed is None:
                 continue
+            seen = self._seen(CollateralFact(key, listed.issued_at, listed.number))
             if listed.revoked:
                 raise self._revoked()
+            if not seen:
+                continue
             found.append(listed.valid_until)
         return found
+
+    def _seen(self, fact: CollateralFact) -> bool:
+        """Tell the source; return whether nothing newer was seen before."""
+        try:
+            self._source.saw(fact)
+        except AttestationError as error:
+            self.problems.append(error.code)
+            return False
+        return True
 
     def _revoked(self) -> EndorsementError:
         name = self._certificate.subject.rfc4514_string()

@@ -143,17 +143,16 @@ class _Search:
         return found
 
     def _find_list(self, authority: Authority) -> RevocationList | AttestationError | None:
-        lists = self.candidates("crl")
-        if not lists.found:
-            return None
-
-        def check(candidate: Endorsement) -> RevocationList:
-            found = RevocationList.read(candidate.content, authority.root, self._at)
-            # One that is older than what was seen is refused here, so that the next is tried.
-            self._source.saw(found.fact(authority.product))
-            return found
-
-        try:
-            return first_valid(lists, lists.key, check)
-        except AttestationError as error:
-            return error
+        """Return the newest list that holds: an older one, in date, hides nothing."""
+        found: list[RevocationList] = []
+        refusal: AttestationError | None = None
+        for candidate in self.candidates("crl").found[:MAX_CANDIDATES]:
+            try:
+                one = RevocationList.read(candidate.content, authority.root, self._at)
+                # One that is older than what was seen is refused here; the next may not be.
+                self._source.saw(one.fact(authority.product))
+            except AttestationError as error:
+                refusal = refusal or error
+            else:
+                found.append(one)
+        return max(found, key=lambda one: one.this_update) if found else refusal

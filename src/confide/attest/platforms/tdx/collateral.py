@@ -35,7 +35,14 @@ from confide.attest.platforms.tdx.chain import (
 from confide.attest.strict_json import exact_members, read_object, read_text
 from confide.errors import EndorsementError, EvidenceError
 
-__all__ = ["Collateral", "RevocationList", "SignedDocument", "check_lists", "check_signed"]
+__all__ = [
+    "Collateral",
+    "RevocationList",
+    "SignedDocument",
+    "check_not_revoked",
+    "check_signed",
+    "read_lists",
+]
 
 MAX_COLLATERAL: Final = 256 * 1024
 _MAX_DOCUMENT: Final = 128 * 1024
@@ -131,14 +138,14 @@ class SignedDocument:
     number: int
 
 
-def check_lists(
+def read_lists(
     collateral: Collateral,
     pck_chain: Sequence[x509.Certificate],
     *,
     at: datetime,
     roots: Sequence[PinnedRoot] = (INTEL_ROOT,),
 ) -> tuple[RevocationList, RevocationList]:
-    """Check both revocation lists, and that no certificate of the PCK chain is on them.
+    """Check signature, issuer and dates of both revocation lists.
 
     Args:
         collateral: Holds the lists.
@@ -151,19 +158,35 @@ def check_lists(
 
     Raises:
         EndorsementError: tdx.root_not_pinned, .chain_signature, .cert_expired,
-            .crl_signature, .crl_expired or .revoked.
+            .crl_signature or .crl_expired.
     """
-    leaf, authority, root = pck_chain
+    _, authority, root = pck_chain
     issuers = read_chain(collateral.pck_crl_issuer_chain)
     check_chain(issuers, (tuple(PCK_CA_NAMES),), roots=roots, at=at)
     by_root = _read_list(collateral.root_ca_crl, root, at)
     by_authority = _read_list(collateral.pck_crl, issuers[0], at)
     if issuers[0].subject != authority.subject or issuers[0].public_key() != key_of(authority):
         raise _refuse("crl_signature", "the revocation list is that of another CA")
+    return by_root, by_authority
+
+
+def check_not_revoked(
+    lists: tuple[RevocationList, RevocationList], pck_chain: Sequence[x509.Certificate]
+) -> None:
+    """Refuse a platform one of whose certificates Intel has revoked.
+
+    Args:
+        lists: That of the root and that of the PCK's CA.
+        pck_chain: Leaf, CA and root; checked before.
+
+    Raises:
+        EndorsementError: tdx.revoked.
+    """
+    by_root, by_authority = lists
+    leaf, authority, root = pck_chain
     revoked = by_root.serials & {authority.serial_number, root.serial_number}
     if revoked or leaf.serial_number in by_authority.serials:
         raise _refuse("revoked", "Intel has revoked a certificate of this platform")
-    return by_root, by_authority
 
 
 def check_signed(

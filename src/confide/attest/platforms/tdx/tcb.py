@@ -19,7 +19,7 @@ from confide.attest.platforms.tdx.pck import Platform
 from confide.attest.platforms.tdx.quote import TdReport
 from confide.errors import EndorsementError
 
-__all__ = ["STATUSES", "Level", "Verdict", "match_tcb", "worst"]
+__all__ = ["STATUSES", "Level", "Verdict", "check_about", "match_tcb", "worst"]
 
 STATUSES: Final = (
     "UpToDate",
@@ -86,21 +86,18 @@ def match_tcb(
     """Find the three levels and join them.
 
     Args:
-        tcb_info: Members of a document whose signature and dates were checked.
-        qe_identity: Members of a document whose signature and dates were checked.
+        tcb_info: Members of a document that `check_about` accepted.
+        qe_identity: Members of a document that `check_about` accepted.
         platform: From the PCK certificate.
         report: From the quote.
         qe_report: 384 bytes whose signature by the PCK was checked.
 
     Raises:
         EndorsementError: tdx.collateral_kind, .qe_identity_mismatch, .qe_miscselect,
-            .qe_attributes, .fmspc_mismatch, .module_signer, .module_identity_missing,
+            .qe_attributes, .module_signer, .module_identity_missing,
             .module_tcb_no_match, .tcb_no_match or .tcb_revoked.
     """
-    _check_kind(tcb_info, "TDX", (_VERSION,))
-    _check_kind(qe_identity, "TD_QE", _QE_VERSIONS)
     enclave = _match_enclave(qe_identity, qe_report)
-    _check_platform(tcb_info, platform)
     machine = _match_platform(tcb_info, platform, report)
     module = _match_module(tcb_info, report)
     status = worst(worst(machine.status, module.status), enclave.status)
@@ -112,6 +109,24 @@ def match_tcb(
         advisories=tuple(sorted({*machine.advisories, *module.advisories, *enclave.advisories})),
         date=machine.date,
     )
+
+
+def check_about(tcb_info: Members, qe_identity: Members, platform: Platform) -> None:
+    """Refuse documents that are not TCB info of this platform and the identity of TD_QE.
+
+    Args:
+        tcb_info: Members of a document whose signature and dates were checked.
+        qe_identity: Members of a document whose signature and dates were checked.
+        platform: From the PCK certificate.
+
+    Raises:
+        EndorsementError: tdx.collateral_kind or .fmspc_mismatch.
+    """
+    _check_kind(tcb_info, "TDX", (_VERSION,))
+    _check_kind(qe_identity, "TD_QE", _QE_VERSIONS)
+    for name, stated in (("fmspc", platform.fmspc), ("pceId", platform.pce_id)):
+        if _hex(tcb_info, name, len(stated)) != stated:
+            raise _refuse("fmspc_mismatch", f"the TCB info is for another {name}")
 
 
 def worst(first: str, second: str) -> str:
@@ -130,12 +145,6 @@ def _check_kind(document: Members, kind: str, versions: Sequence[int]) -> None:
     found, version = document.get("id"), document.get("version")
     if found != kind or type(version) is not int or version not in versions:
         raise _refuse("collateral_kind", f"a document of another kind than {kind}")
-
-
-def _check_platform(tcb_info: Members, platform: Platform) -> None:
-    for name, stated in (("fmspc", platform.fmspc), ("pceId", platform.pce_id)):
-        if _hex(tcb_info, name, len(stated)) != stated:
-            raise _refuse("fmspc_mismatch", f"the TCB info is for another {name}")
 
 
 def _match_platform(tcb_info: Members, platform: Platform, report: TdReport) -> Level:

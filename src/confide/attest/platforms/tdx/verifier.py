@@ -2,7 +2,7 @@
 
     1. Read the quote; what follows its signature data is cut off.
     2. Check the chain of signatures from Intel's root to the TD report.
-    3. Find collateral that holds: revocation lists, TCB info, QE identity.
+    3. Find the newest collateral that holds: revocation lists, TCB info, QE identity.
     4. Match platform, module and quoting enclave with it.
     5. Replay the event log, if there is one.
 
@@ -17,21 +17,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from confide.attest.endorsements import (
-    CollateralFact,
-    Endorsement,
-    EndorsementKey,
-    EndorsementSource,
-    first_valid,
-)
+from confide.attest.endorsements import EndorsementSource
 from confide.attest.factors import FactorSheet, FactorSpec, Owner
 from confide.attest.platform import Authenticated, Processor
 from confide.attest.platforms.tdx.chain import INTEL_ROOT, PinnedRoot
-from confide.attest.platforms.tdx.collateral import Collateral, check_lists, check_signed
 from confide.attest.platforms.tdx.eventlog import LogEntry, check_log
 from confide.attest.platforms.tdx.quote import Quote
+from confide.attest.platforms.tdx.search import Checked, find_collateral
 from confide.attest.platforms.tdx.signature import SignedQuote, check_signature
-from confide.attest.platforms.tdx.tcb import Verdict, match_tcb
 from confide.errors import AttestationError
 
 __all__ = ["TDX_FACTORS", "Genuine", "TdxVerifier", "authenticate_quote"]
@@ -88,23 +81,6 @@ _APPLICATION: Final = 3
 _DEBUG_BITS: Final = 0xFF
 _SEPT_VE_DISABLE: Final = 1 << 28
 _MIGRATABLE: Final = 1 << 29
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What collateral that holds says about a quote.
-
-    Attributes:
-        verdict: Status, advisories and date.
-        number: The lower `tcbEvaluationDataNumber` of TCB info and QE identity.
-        expires_at: Earliest end of all of it.
-        facts: For sources that remember.
-    """
-
-    verdict: Verdict
-    number: int
-    expires_at: datetime
-    facts: tuple[CollateralFact, ...]
 
 
 @dataclass(frozen=True)
@@ -224,7 +200,7 @@ def authenticate_quote(
     """
     try:
         signed = check_signature(Quote.parse(raw), at=at, roots=roots)
-        checked = _find_collateral(signed, endorsements, at, roots)
+        checked = find_collateral(signed, endorsements, at=at, roots=roots)
         log = aux.get("eventlog")
         events = None if log is None else check_log(log, signed.quote.report.rtmrs)
     except AttestationError as error:
@@ -234,70 +210,6 @@ def authenticate_quote(
     if events is None:
         sheet.not_applicable(_EVENT_LOG, "none was sent; the registers speak for themselves")
     return Genuine(signed, checked, events)
-
-
-def _find_collateral(
-    signed: SignedQuote,
-    endorsements: EndorsementSource,
-    at: datetime,
-    roots: Sequence[PinnedRoot],
-) -> Checked:
-    subject = f"{signed.platform.fmspc.hex()}/{signed.authority}"
-
-    def check(candidate: Endorsement) -> Checked:
-        collateral = Collateral.parse(candidate.content)
-        checked = check_collateral(collateral, signed, at=at, roots=roots)
-        for fact in checked.facts:
-            endorsements.saw(fact)  # older ones are refused here, so that the next is tried
-        return checked
-
-    return first_valid(endorsements, EndorsementKey("tdx/collateral", subject), check)
-
-
-def check_collateral(
-    collateral: Collateral,
-    signed: SignedQuote,
-    *,
-    at: datetime,
-    roots: Sequence[PinnedRoot] = (INTEL_ROOT,),
-) -> Checked:
-    """Check one bundle of collateral and match the quote with it.
-
-    Raises:
-        EndorsementError: tdx.* of `check_lists`, `check_signed` and `match_tcb`.
-    """
-    of_root, of_pck = check_lists(collateral, signed.chain, at=at, roots=roots)
-    tcb_info = check_signed(
-        collateral.tcb_info, collateral.tcb_info_signature, collateral.tcb_info_issuer_chain,
-        "tcb_info", revoked=of_root.serials, at=at, roots=roots,
-    )  # fmt: skip
-    qe_identity = check_signed(
-        collateral.qe_identity, collateral.qe_identity_signature,
-        collateral.qe_identity_issuer_chain,
-        "qe_identity", revoked=of_root.serials, at=at, roots=roots,
-    )  # fmt: skip
-    verdict = match_tcb(
-        tcb_info.members,
-        qe_identity.members,
-        platform=signed.platform,
-        report=signed.quote.report,
-        qe_report=signed.quote.qe_report,
-    )
-    dated = (
-        ("tdx/tcb", signed.platform.fmspc.hex(), tcb_info),
-        ("tdx/qe", "td", qe_identity),
-        ("tdx/pckcrl", signed.authority, of_pck),
-        ("tdx/rootcrl", "", of_root),
-    )
-    return Checked(
-        verdict,
-        number=min(tcb_info.number, qe_identity.number),
-        expires_at=min(one.valid_until for _, _, one in dated),
-        facts=tuple(
-            CollateralFact(EndorsementKey(kind, subject), one.issued_at, one.number)
-            for kind, subject, one in dated
-        ),
-    )
 
 
 def _show(sheet: FactorSheet, error: AttestationError | None) -> None:
