@@ -39,6 +39,9 @@ RUNNERS: Final[Mapping[str, str]] = {
     "sev-snp": "evidence_snp:run",
     "tdx": "evidence_tdx:run",
     "nvidia-gpu": "evidence_nvidia:run",
+    "nvidia-switch": "evidence_nvidia:run",
+    "nvidia-rim": "evidence_nvidia:run_rim",
+    "nvidia-eat": "evidence_nvidia:run_tokens",
     "nvidia-ocsp": "evidence_nvidia:run_ocsp",
     "azure-snp": "evidence_azure:run",
     "azure-snp-hcl": "evidence_azure:run_hcl",
@@ -86,9 +89,9 @@ class CaseFiles:
         return _time(self.case[name]) if name in self.case else self.at
 
     @property
-    def signature_only(self) -> bool:
-        """No collateral is stored: signatures and vendor chain are all there is to check."""
-        return self.case.get("verdict") == "signature-only"
+    def unsigned(self) -> bool:
+        """The case is about the form of a report only, such as "parse-only"."""
+        return str(self.case.get("verdict")).startswith("parse")
 
 
 def check_case(document: Mapping[str, Any], folder: Path, case: Mapping[str, Any]) -> str | None:
@@ -122,6 +125,8 @@ def check_mutation(
         whole = files[role]
         files[role] = (mutate(whole[0], mutation["op"]), *whole[1:])
         changed = files[role] != whole
+        if eventlog == whole[0]:
+            eventlog = files[role][0]  # one file holds both, as dstack's JSON does
     elif role == "eventlog" and eventlog is not None:
         before, eventlog = eventlog, mutate(eventlog, mutation["op"])
         changed = eventlog != before
@@ -159,14 +164,20 @@ def prepare(document: Mapping[str, Any], folder: Path, case: Mapping[str, Any]) 
         role: tuple(paths) if isinstance(paths, list) else (paths,)
         for role, paths in case["files"].items()
     }
-    log = case.get("eventlog")
+    stated = case.get("eventlog")
+    log = stated["file"] if stated else next(iter(_logs(named)), None)
     return CaseFiles(
         case=case,
         files={role: tuple(_read(folder, path) for path in paths) for role, paths in named.items()},
         names={role: tuple(Path(path).name for path in paths) for role, paths in named.items()},
         at=_time(case.get("at") or document["made"]),
-        eventlog=_read(folder, log["file"]) if log else None,
+        eventlog=_read(folder, log) if log else None,
     )
+
+
+def _logs(named: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the paths of an event log that is listed among the files of a case."""
+    return tuple(paths[0] for role, paths in named.items() if role in ("eventlog", "ccel"))
 
 
 def _read(folder: Path, name: str) -> bytes:
@@ -262,9 +273,18 @@ def _der_xor(content: bytes, argument: list[int]) -> bytes:
 
 
 def _json_edit(content: bytes, field: str, edit: Callable[[str], str]) -> bytes:
-    members = json.loads(content)
-    members[field] = edit(members[field])
-    return json.dumps(members).encode()
+    """Edit a text of a JSON document; a field below others is named "outer.0.inner"."""
+    document = json.loads(content)
+    *above, last = [field] if field in document else field.split(".")
+    try:
+        inner = document
+        for name in above:
+            inner = inner[int(name) if isinstance(inner, list) else name]
+        key = int(last) if isinstance(inner, list) else last
+        inner[key] = edit(inner[key])
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise Mismatch(f"no text {field!r} to edit") from error
+    return json.dumps(document).encode()
 
 
 def _json_replace(content: bytes, argument: list[Any]) -> bytes:

@@ -1,8 +1,9 @@
 """Run recorded NVIDIA evidence through the product's own verifier.
 
 `run` takes device evidence: a report and its chain, or the JSON list that NVIDIA's tools
-write; manifests (RIM) if the case has them. `run_ocsp` takes OCSP answers for the
-certificates of such chains. Inputs may be hex, base64, PEM or binary.
+write; manifests (RIM) and OCSP answers if the case has them. `run_ocsp` takes OCSP answers for
+the certificates of such chains, `run_rim` manifests, `run_tokens` what NVIDIA's service
+answers. Inputs may be hex, base64, PEM or binary.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from cryptography import x509
 
+from confide.attest.claims import Claims
 from confide.attest.endorsements import EndorsementSource, StapledEndorsements
 from confide.attest.factors import FACTORS, FactorSheet
 from confide.attest.platforms.nvidia.chain import (
@@ -27,8 +29,13 @@ from confide.attest.platforms.nvidia.chain import (
 )
 from confide.attest.platforms.nvidia.device import SWITCH
 from confide.attest.platforms.nvidia.golden import GoldenSet
+from confide.attest.platforms.nvidia.nras import read_jwks, verify_tokens
 from confide.attest.platforms.nvidia.ocsp import check_answer, read_answers
-from confide.attest.platforms.nvidia.requirements import GoldenMeasurements, distinct_devices
+from confide.attest.platforms.nvidia.requirements import (
+    GoldenMeasurements,
+    NotRevoked,
+    distinct_devices,
+)
 from confide.attest.platforms.nvidia.rim import (
     Rim,
     check_fits,
@@ -43,7 +50,7 @@ from confide.wire.strict_json import b64url
 from evidence_manifest import CaseFiles
 from vector_values import Mismatch
 
-__all__ = ["run", "run_ocsp"]
+__all__ = ["run", "run_ocsp", "run_rim", "run_tokens"]
 
 _PPCIE = 21
 _FEATURE_FLAG = 36
@@ -64,6 +71,7 @@ def run(case: CaseFiles) -> Mapping[str, Any]:
         return {"devices": devices}
     raw = _report(case.one("report"))
     facts, claims = _verify(raw, _chain(case.one("chain")), source, case.at)
+    _check_answered(case, claims)
     expected = case.case.get("nonce")
     if expected is not None:
         _check_nonce(raw, str(expected).encode())
@@ -82,6 +90,24 @@ def run_ocsp(case: CaseFiles) -> Mapping[str, Any]:
         for name, answer in zip(case.names["ocsp"], case.files["ocsp"], strict=True)
     }
     return {"status": status}
+
+
+def run_rim(case: CaseFiles) -> Mapping[str, Any]:
+    """Import each manifest of the case."""
+    rims = [_rim(case, role) for role in case.files if role.endswith("rim")]
+    return {"golden": sum(len(rim.measurements) for rim in rims)}
+
+
+def run_tokens(case: CaseFiles) -> Mapping[str, Any]:
+    """Check a detached EAT with the keys of the case; without keys no signature holds."""
+    keys = read_jwks(case.one("jwks")) if "jwks" in case.files else {}
+    raw = case.one(next(role for role in case.files if role != "jwks"))
+    document = json.loads(raw)
+    if isinstance(document, dict):  # NVIDIA's local tool keeps it beside the claims
+        raw = json.dumps(document.get("detached_eat", document)).encode()
+    nonce = _binary(str(case.case.get("nonce", "")).removeprefix("0x").encode())
+    tokens = verify_tokens(raw, keys=keys, nonce=nonce, at=case.at)
+    return {"devices": sorted(tokens.devices)}
 
 
 def _asked(answer: bytes, chains: Sequence[tuple[x509.Certificate, ...]], at: datetime) -> str:
@@ -162,6 +188,7 @@ def _device(
 ) -> Mapping[str, Any]:
     raw = _report(_text(entry, "evidence"))
     facts, claims = _verify(raw, _chain(_text(entry, "certificate")), source, case.at)
+    _check_answered(case, claims)
     if "nonce" in entry:
         _check_nonce(raw, _text(entry, "nonce"))
     if "arch" in entry and str(entry["arch"]).upper() != claims["arch"]:
@@ -203,7 +230,7 @@ def _golden(case: CaseFiles, claims: Mapping[str, Any]) -> GoldenSet | None:
         return None
     drivers = [rim for rim in rims if rim.is_driver]
     others = [rim for rim in rims if not rim.is_driver]
-    if not others:
+    if not others or (not drivers and claims["kind"] != SWITCH):
         for rim in rims:
             check_fits(rim, claims)
         return None
@@ -218,6 +245,15 @@ def _golden(case: CaseFiles, claims: Mapping[str, Any]) -> GoldenSet | None:
 
 def _rim(case: CaseFiles, role: str) -> Rim:
     return import_rim(case.one(role), case.time("rims_at"))
+
+
+def _check_answered(case: CaseFiles, claims: Mapping[str, Any]) -> None:
+    """A case that brings answers or lists is about what they say: they must be enough."""
+    method = next((kind for kind in ("ocsp", "crl") if kind in case.files), None)
+    if method is not None:
+        held = Claims({"platform": "nvidia", "gpus": (claims,)})
+        for objection in NotRevoked(method).objections(held):
+            raise objection
 
 
 def _check_nonce(raw: bytes, expected: bytes) -> None:

@@ -1,4 +1,7 @@
-"""Run a manifest's SEV-SNP cases through the product's own verifier."""
+"""Run a manifest's SEV-SNP cases through the product's own verifier.
+
+A report without a certificate is parsed and nothing more; that shows fields, not genuineness.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,27 @@ from typing import Any
 
 from confide.attest.endorsements import StapledEndorsements
 from confide.attest.factors import FactorSheet
+from confide.attest.platforms.snp.report import SnpReport
 from confide.attest.platforms.snp.verifier import SNP_FACTORS, SnpVerifier
 from confide.errors import AppraisalError
 from confide.wire.strict_json import b64url
 from evidence_manifest import CaseFiles
 from evidence_text import binary, der_or_pem, pem
+from vector_values import Mismatch
 
 __all__ = ["run", "show"]
 
 
 def run(case: CaseFiles) -> Mapping[str, Any]:
-    """Authenticate the report; the base policy refuses a debuggable guest."""
+    """Authenticate the report; the base policy refuses a debuggable guest.
+
+    Raises:
+        Mismatch: A verdict about genuineness is asked for, and there is no certificate.
+    """
+    if _leaf(case) is None:
+        if not case.unsigned:
+            raise Mismatch("the case has no certificate to verify the report with")
+        return _parsed(SnpReport.parse(binary(case.one("report"))))
     genuine = SnpVerifier().authenticate(
         binary(case.one("report")),
         aux={},
@@ -31,8 +44,18 @@ def run(case: CaseFiles) -> Mapping[str, Any]:
     return {**show(claims), "report_data": genuine.report_data.hex()}
 
 
+def _leaf(case: CaseFiles) -> str | None:
+    return next((role for role in ("leaf", "vek", "vcek", "vlek") if role in case.files), None)
+
+
+def _parsed(report: SnpReport) -> Mapping[str, Any]:
+    """Show the fields; the generation is that of the processor's model, if the report says it."""
+    facts = show({"certificate_product": report.product, **report.claims(report.product or "")})
+    return {**facts, "report_data": report.report_data.hex()}
+
+
 def _staple(case: CaseFiles) -> dict[str, str]:
-    leaf = next(role for role in ("leaf", "vek", "vcek", "vlek") if role in case.files)
+    leaf = _leaf(case) or ""
     parts = case.files.get("chain") or (*case.files["ask"], *case.files["ark"])
     staple = {
         "vek": der_or_pem(case.one(leaf)),

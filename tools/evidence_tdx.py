@@ -1,7 +1,9 @@
 """Run a manifest's TDX cases through the product's own verifier.
 
 A quote may be raw, hex or base64, or the member "quote" of the JSON that dstack writes. A
-case without collateral is checked up to the signature of the quote and its event log. The
+case without collateral is checked up to the signature of the quote and its event log.
+Collateral is one JSON, or the answers of Intel's service as files: "tcb_info", "qe_identity",
+"pck_crl", "root_ca_crl" and "tcb_signing_chain". The
 base policy refuses TDs that are debuggable, profilable, migratable or bound to a service
 TD; Intel's status is a fact, which a policy file judges.
 """
@@ -28,13 +30,15 @@ from evidence_text import binary
 __all__ = ["apply_base_policy", "run", "show", "show_quote"]
 
 _DEBUG = 0x01
+_PEM_BEGIN = "-----BEGIN CERTIFICATE-----"
 
 
 def run(case: CaseFiles) -> Mapping[str, Any]:
     """Authenticate the quote as far as the case's files allow, and apply the base policy."""
     raw = _quote(case)
     log = None if case.eventlog is None else _log(case.eventlog)
-    if "collateral" not in case.files:
+    collateral = _collateral(case, raw)
+    if collateral is None:
         signed = check_signature(Quote.parse(raw), at=case.at)
         if log is not None:
             check_log(log, signed.quote.report.rtmrs)
@@ -43,7 +47,7 @@ def run(case: CaseFiles) -> Mapping[str, Any]:
     genuine = authenticate_quote(
         raw,
         aux={} if log is None else {"eventlog": log},
-        endorsements=StapledEndorsements({"tdx": {"collateral": b64url(case.one("collateral"))}}),
+        endorsements=StapledEndorsements({"tdx": {"collateral": b64url(collateral)}}),
         sheet=FactorSheet(TDX_FACTORS),
         at=case.at,
     )
@@ -94,6 +98,33 @@ def apply_base_policy(quote: Quote) -> None:
     for leaf in (NotDebuggable(), TdAttributes(), ServiceTd()):
         for objection in leaf.objections(claims):
             raise objection
+
+
+def _collateral(case: CaseFiles, quote: bytes) -> bytes | None:
+    """Return the collateral in the form of the product, put together if it is in parts."""
+    if "collateral" in case.files:
+        return case.one("collateral")
+    if "tcb_info" not in case.files:
+        return None
+    signing = case.one("tcb_signing_chain").decode("ascii")
+    chain = Quote.parse(quote).pck_chain.decode("ascii", "replace")
+    members = {
+        # The list's issuer is the second certificate of the quote's own chain.
+        "pck_crl_issuer_chain": chain[chain.index(_PEM_BEGIN, 1) :].rstrip("\0"),
+        "tcb_info_issuer_chain": signing,
+        "qe_identity_issuer_chain": signing,
+        **{name: binary(case.one(name)).hex() for name in ("pck_crl", "root_ca_crl")},
+    }
+    for name, member in (("tcb_info", "tcbInfo"), ("qe_identity", "enclaveIdentity")):
+        members[name], members[f"{name}_signature"] = _signed(case.one(name).decode(), member)
+    return json.dumps(members).encode()
+
+
+def _signed(answer: str, member: str) -> tuple[str, str]:
+    """Return the exact text that was signed, and the signature."""
+    start = answer.index("{", answer.index(f'"{member}"'))
+    _, end = json.JSONDecoder().raw_decode(answer, start)
+    return answer[start:end], json.loads(answer)["signature"]
 
 
 def _quote(case: CaseFiles) -> bytes:
