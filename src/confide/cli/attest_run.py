@@ -12,6 +12,7 @@ from typing import Final
 from confide.attest.collateral import Bundle as Endorsements
 from confide.attest.collateral import encode_bundle, read_bundle
 from confide.attest.endorsements import (
+    MAX_CANDIDATES,
     CollateralFact,
     Endorsement,
     EndorsementKey,
@@ -123,8 +124,10 @@ class Seen:
         self._source.saw(fact)
 
     def encode(self) -> bytes:
-        """Return all of it as one bundle of endorsements."""
-        return encode_bundle(one for found in self._found.values() for one in found)
+        """Return all of it as one bundle of endorsements, as many of a key as a reader takes."""
+        return encode_bundle(
+            one for found in self._found.values() for one in found[:MAX_CANDIDATES]
+        )
 
 
 @dataclass(frozen=True)

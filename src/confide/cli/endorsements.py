@@ -202,6 +202,8 @@ def list_(folder: Path | None, as_json: bool) -> None:
     if as_json:
         emit({"endorsements": rows, "newest": newest}, as_json)
         return
+    if not rows:
+        talk(f"nothing is held in {cache.folder}; confide endorsements fetch --help")
     emit(rows)
     emit([{**row, "issued_at": _day(row["issued_at"])} for row in newest])
 

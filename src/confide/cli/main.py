@@ -144,6 +144,9 @@ def _run(words: list[str]) -> int:
 
 
 def _show_usage(error: click.ClickException) -> int:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        talk(error.format_message())  # the help itself; nobody made a mistake worth a name
+        return EXIT_USAGE
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "confide"
     hint = f"{command} --help" if isinstance(error, click.UsageError) else None

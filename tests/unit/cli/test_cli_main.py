@@ -7,6 +7,7 @@ import click
 import pytest
 
 from confide.cli import main as root
+from confide.cli.output import EXIT_USAGE
 from confide.errors import (
     AppraisalError,
     ConfigError,
@@ -81,6 +82,17 @@ def test_declining_a_question_is_a_failure_and_not_an_interrupt(ending):
 def test_wrong_usage_is_two_and_points_to_the_help(ending, capsys, words):
     assert ending(lambda: None, words) == 2
     assert capsys.readouterr().err.splitlines()[-1].endswith("--help")
+
+
+@pytest.mark.parametrize("words", [[], ["policy"], ["endorsements"]])
+def test_a_group_without_a_command_shows_its_help_and_calls_nothing_an_error(capsys, words):
+    with pytest.raises(SystemExit) as ended:
+        root.main(words)
+    found = capsys.readouterr()
+    assert ended.value.code == EXIT_USAGE
+    assert not found.out
+    assert found.err.startswith("Usage: confide")
+    assert "confide: error" not in found.err
 
 
 def test_a_missing_extra_names_the_command_that_installs_it(ending, capsys):

@@ -279,6 +279,8 @@ def test_the_listing_says_what_is_held_due_ended_and_damaged(cache):
 
 def test_an_empty_directory_lists_nothing(home):
     assert run_json("list") == {"endorsements": [], "newest": []}
+    shown = run("list")
+    assert (shown.stdout, str(home) in shown.stderr, "fetch" in shown.stderr) == ("", True, True)
     assert not home.exists()
 
 

@@ -209,6 +209,17 @@ def test_a_bundle_brings_the_endorsements_that_were_looked_at(known_platform):
     assert run_bundle(saved, policy=strict_policy(), at=AT).verified
 
 
+def test_more_candidates_than_a_bundle_may_hold_do_not_spoil_it(known_platform):
+    sources = tuple(
+        Endorsements({LIST: (Endorsement(LIST, b"content %d" % number, "test"),)})
+        for number in range(17)
+    )
+    seen = Seen(sources)
+    assert len(seen.find(LIST)) == 17
+    saved = Bundle.parse(bundle_of_unstapled_evidence(seen.encode()).encode())
+    run_bundle(saved, policy=strict_policy(), at=AT)
+
+
 def test_without_them_the_bundle_is_refused(known_platform):
     (one,) = run_bundle(
         bundle_of_unstapled_evidence(NO_ENDORSEMENTS), policy=strict_policy(), at=AT
