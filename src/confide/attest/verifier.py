@@ -205,6 +205,7 @@ def genuine_claims(
     nonce: bytes,
     at: datetime,
     platforms: Mapping[str, EvidenceVerifier] = BUILT_IN,
+    endorsements: tuple[EndorsementSource, ...] = (),
 ) -> Claims:
     """Do steps 1 to 4: what a genuine enclave says of itself. Nothing is accepted by this.
 
@@ -214,7 +215,8 @@ def genuine_claims(
         AttestationError: Malformed, not genuine, or about another key, nonce or manifest.
     """
     exchange = _Exchange(raw_evidence, document, manifest, nonce, at)
-    return _authenticate(FactorSheet(FACTORS), exchange, None, with_built_ins(platforms), ())[1]
+    sheet = FactorSheet(FACTORS)
+    return _authenticate(sheet, exchange, None, with_built_ins(platforms), endorsements)[1]
 
 
 def _steps(

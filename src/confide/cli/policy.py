@@ -69,7 +69,9 @@ def _init(
     Example:
       $ confide policy init production.toml --release release.json
     """
+    from confide.attest.collateral import EndorsementCache, Found
     from confide.cli.policy_init import from_bundle, from_release
+    from confide.config.sources import home_directory
 
     if (release is None) == (from_evidence is None):
         raise click.UsageError("give --release FILE or --from-evidence BUNDLE")
@@ -79,7 +81,9 @@ def _init(
         text = from_release(release, store, name=name, not_after=end)
     else:
         assert from_evidence is not None  # noqa: S101 - one of the two was given
-        text = from_bundle(from_evidence, name=name, not_after=end)
+        # As `confide verify --bundle`: what is newest now sets no floor for what was saved.
+        held = (Found(EndorsementCache(home_directory() / "endorsements")),)
+        text = from_bundle(from_evidence, name=name, not_after=end, endorsements=held)
     _load(text.encode(), at)
     from confide.cli.new_files import write_new
 

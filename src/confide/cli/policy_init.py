@@ -8,6 +8,8 @@ from datetime import datetime
 from pathlib import Path
 
 from confide.attest.claims import MANIFEST, MEASUREMENT, PRODUCT, Claims
+from confide.attest.collateral import read_bundle
+from confide.attest.endorsements import EndorsementSource
 from confide.attest.measurements import REGISTER_LENGTH, REGISTERS
 from confide.attest.policy import Profile
 from confide.attest.policy_defaults import policy_text
@@ -41,8 +43,20 @@ def from_release(file: Path, store: Path | None, *, name: str | None, not_after:
     )
 
 
-def from_bundle(file: Path, *, name: str | None, not_after: datetime) -> str:
+def from_bundle(
+    file: Path,
+    *,
+    name: str | None,
+    not_after: datetime,
+    endorsements: tuple[EndorsementSource, ...] = (),
+) -> str:
     """Write a policy that accepts what an enclave showed once.
+
+    Args:
+        file: What `confide verify --save` wrote.
+        name: Of the policy, or None.
+        not_after: Its end.
+        endorsements: Where collateral is looked for before the bundle's own.
 
     Raises:
         AttestationError: The evidence is not genuine.
@@ -50,6 +64,7 @@ def from_bundle(file: Path, *, name: str | None, not_after: datetime) -> str:
     """
     raw = read_file(file, limit=MAX_BUNDLE)
     bundle = Bundle.parse(raw)
+    carried = read_bundle(bundle.endorsements, source="bundle")
     workloads = [
         _workload(
             genuine_claims(
@@ -58,6 +73,7 @@ def from_bundle(file: Path, *, name: str | None, not_after: datetime) -> str:
                 manifest=one.manifest,
                 nonce=bundle.nonce,
                 at=bundle.fetched_at,
+                endorsements=(*endorsements, carried),
             ),
             f"seen-{number}",
         )

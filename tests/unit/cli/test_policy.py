@@ -19,6 +19,9 @@ from tests.unit.attest.enclave_double import (
 )
 from tests.unit.attest.releases.publisher import KEYS, keys_file, release
 
+from confide.attest.collateral import encode_bundle
+from confide.attest.endorsements import Endorsement, EndorsementKey
+from confide.attest.evidence import Evidence
 from confide.attest.policy_defaults import policy_text
 from confide.attest.releases.history import ReleaseStore
 from confide.attest.verifier import Verifier
@@ -111,7 +114,8 @@ def platform(monkeypatch):
     monkeypatch.setattr("confide.attest.verifier.BUILT_IN", {"sev-snp": found})
     monkeypatch.setattr("confide.attest.platform.BUILT_IN", {"sev-snp": found})
     monkeypatch.setattr(
-        "confide.attest.verifier.genuine_claims.__kwdefaults__", {"platforms": {"sev-snp": found}}
+        "confide.attest.verifier.genuine_claims.__kwdefaults__",
+        {"platforms": {"sev-snp": found}, "endorsements": ()},
     )
 
 
@@ -127,6 +131,19 @@ def test_what_an_enclave_showed_becomes_a_policy_for_the_lab(tmp_path, run, plat
     assert len(table["workload"]) == 1
     assert table["workload"][0]["manifest_sha256"] == MANIFEST_SHA256.hex()
     assert "lab" in run("check", target)[1]
+
+
+def test_what_the_bundle_carries_is_looked_at(tmp_path, run, platform):
+    """An enclave need not staple anything; verify --save keeps what was found elsewhere."""
+    one, key = enclave(), EndorsementKey("test/list")
+    evidence = replace(Evidence.parse(one.collect()), collateral={}).encode()
+    path, target = tmp_path / "bundle.json", tmp_path / "new.toml"
+    for carried, code in (((), 3), ((Endorsement(key, b"content", "test"),), 0)):
+        replicas = (Fetched(one.document, evidence, MANIFEST),)
+        saved = Bundle("https://g.example", NONCE, NOW, replicas, encode_bundle(carried))
+        path.write_bytes(saved.encode())
+        assert run("init", target, "--from-evidence", path)[0] == code
+        assert target.exists() == (code == 0)
 
 
 def test_evidence_that_is_not_genuine_writes_nothing(tmp_path, run, platform):
