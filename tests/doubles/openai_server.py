@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
+from multidict import CIMultiDict
 from tests.doubles.serving import serving
 
 TOO_LONG = {
@@ -61,6 +62,8 @@ class OpenAIDouble:
         extra_event: Sent after the first token.
         bodies: Bodies received, in order.
         headers: Headers received, in order.
+        raw_headers: The same as bytes, repeated ones included.
+        told: Headers of its answers.
         running: Generations under way.
         cancelled: Generations whose client left.
         cut: Set when a client left.
@@ -77,6 +80,8 @@ class OpenAIDouble:
     extra_event: bytes = b""
     bodies: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    raw_headers: list[list[tuple[bytes, bytes]]] = field(default_factory=list)
+    told: list[tuple[str, str]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     running: int = 0
     cancelled: int = 0
@@ -96,6 +101,7 @@ class OpenAIDouble:
         body = await request.read()
         self.paths.append(request.path)
         self.headers.append({name.lower(): value for name, value in request.headers.items()})
+        self.raw_headers.append([(name.lower(), value) for name, value in request.raw_headers])
         self.bodies.append(body)
         if self.answer is not None:
             status, content, content_type, headers = self.answer
@@ -145,14 +151,15 @@ class OpenAIDouble:
         }
         if not self.omit_usage:
             answer["usage"] = self.usage()
-        return web.json_response(answer)
+        return web.json_response(answer, headers=CIMultiDict(self.told))
 
     def usage(self) -> dict:
         return {"prompt_tokens": 7, "total_tokens": 7 + len(self.words),
                 "completion_tokens": len(self.words), "prompt_tokens_details": None}  # fmt: skip
 
     async def stream(self, request: web.Request, fields: dict, chat: bool) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"content-type": "text/event-stream; charset=utf-8"})
+        kind = ("content-type", "text/event-stream; charset=utf-8")
+        response = web.StreamResponse(headers=CIMultiDict([kind, *self.told]))
         await response.prepare(request)
         options = fields.get("stream_options") or {}
         wanted = bool(options.get("include_usage")) and not self.omit_usage

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
+from multidict import CIMultiDict
 from tests.doubles.serving import serving
 
 WAIT_S = 20.0
@@ -35,6 +36,7 @@ class Script:
     Attributes:
         pieces: Written one after the other, flushed each.
         hold: Piece number to an event that is waited for before it is written.
+        headers: Sent besides the content type.
         wrote_at: Monotonic seconds at which each piece was written.
         left_at: Monotonic seconds at which the client was seen to leave.
         left: Set then.
@@ -44,6 +46,7 @@ class Script:
     pieces: Sequence[bytes]
     content_type: str = "application/json"
     status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
     hold: dict[int, threading.Event] = field(default_factory=dict)
     wrote_at: list[float] = field(default_factory=list)
     left_at: float | None = None
@@ -90,7 +93,8 @@ class ScriptedServer:
         if script is None:
             return web.json_response({"detail": "Not Found"}, status=404)
         response = web.StreamResponse(
-            status=script.status, headers={"content-type": script.content_type}
+            status=script.status,
+            headers=CIMultiDict([("content-type", script.content_type), *script.headers]),
         )
         try:
             await self.play(request, response, script)

@@ -23,7 +23,7 @@ class PlainRequest:
     Attributes:
         method: HTTP method.
         path: Path and query.
-        headers: Content headers only; see `confide.client.outer`.
+        headers: What `confide.wire.inner_headers.request_fields` left of the caller's.
         body: Untouched.
     """
 

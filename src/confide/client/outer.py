@@ -1,8 +1,8 @@
 """What the gateway gets to see of a request: URL, credential, sizes. The lists are closed.
 
-Of the caller's headers two are sealed, `content-type` and `accept`; one is used outside,
-the bearer credential. The rest (user agent, cookies, the SDK's own `x-stainless-*`,
-organisation and project ids) is dropped: it would identify and is not needed.
+Of the caller's headers one is used outside, the bearer credential. The others are sealed, but
+for those that would identify or authenticate the caller, or are about one connection:
+`confide.wire.inner_headers` lists them.
 
 Source: docs/security/metadata.md, confide.wire.metadata.
 """
@@ -17,12 +17,19 @@ from confide.client.discovery import COLLATERAL_PATH, KEYS_PATH
 from confide.client.effects import Fetch, Post
 from confide.client.messages import AUTHORITY, Answer, PlainRequest
 from confide.dialects.error_bodies import openai_error
-from confide.errors import AuthenticationError, ConfigError, GatewayError
-from confide.wire.metadata import INNER_REQUEST_HEADERS, REQUEST_ID_HEADER
+from confide.errors import AuthenticationError, ConfigError, GatewayError, InvalidRequest
+from confide.wire.inner_headers import request_fields
+from confide.wire.metadata import REQUEST_ID_HEADER
 
-__all__ = ["Outer", "answer_headers", "gateway_answer", "plain_request", "refuse_other_hosts"]
+__all__ = [
+    "Outer",
+    "answer_headers",
+    "gateway_answer",
+    "plain_request",
+    "refuse_other_hosts",
+    "unsealed_answer",
+]
 
-_SEALED: Final = tuple(sorted(INNER_REQUEST_HEADERS & {"content-type", "accept"}))
 _FETCH_TIMEOUT: Final = {"connect": 5.0, "read": 10.0, "write": 10.0, "pool": 10.0}
 _POST_TIMEOUT: Final = {"connect": 5.0, "read": 600.0, "write": 60.0, "pool": 10.0}
 # Headers about one connection say nothing about the next; lengths are the receiver's business.
@@ -54,14 +61,13 @@ def refuse_other_hosts(url: httpx2.URL) -> None:
 
 
 def plain_request(request: httpx2.Request, body: bytes) -> PlainRequest:
-    """Take what will be sealed out of a request. Everything not listed is left behind."""
-    kept = tuple(
-        (name.encode(), value.encode("latin-1"))
-        for name in _SEALED
-        if (value := request.headers.get(name)) is not None
-    )
+    """Take what will be sealed out of a request.
+
+    Raises:
+        InvalidRequest: Its headers are too many, too long (431) or malformed (400).
+    """
     path = request.url.raw_path.decode("ascii")
-    return PlainRequest(request.method, path, kept, body)
+    return PlainRequest(request.method, path, request_fields(request.headers.raw), body)
 
 
 class Outer:
@@ -172,5 +178,14 @@ def answer_headers(answer: Answer) -> list[tuple[bytes, bytes]]:
 
 def gateway_answer(error: GatewayError) -> httpx2.Response:
     """Put a refusal of the gateway into OpenAI's shape, marked as not the enclave's."""
-    answer = openai_error(error, origin="gateway")
+    return _error_answer(error, "gateway")
+
+
+def unsealed_answer(error: InvalidRequest) -> httpx2.Response:
+    """Put our refusal to seal a request into OpenAI's shape. Nothing was sent."""
+    return _error_answer(error, "client")
+
+
+def _error_answer(error: GatewayError | InvalidRequest, origin: str) -> httpx2.Response:
+    answer = openai_error(error, origin=origin)
     return httpx2.Response(answer.status, headers=list(answer.headers), content=answer.body)

@@ -32,10 +32,11 @@ from confide.client.outer import (
     gateway_answer,
     plain_request,
     refuse_other_hosts,
+    unsealed_answer,
 )
 from confide.client.retries import RETRY_HEADER, RetryGuard
 from confide.client.sessions import Sessions
-from confide.errors import ConfideError, ConfigError, GatewayError
+from confide.errors import ConfideError, ConfigError, GatewayError, InvalidRequest
 
 if TYPE_CHECKING:
     from confide.attest.policy import AppraisalPolicy
@@ -135,10 +136,14 @@ class EncryptedTransport(_Shared, httpx2.BaseTransport):
         """Send one request sealed; see `confide.client.flow.exchange` for the errors.
 
         A refusal of the gateway comes back as a response in OpenAI's shape with the header
-        `x-confide-origin: gateway`.
+        `x-confide-origin: gateway`; headers that cannot be sealed, with `x-confide-origin: client`.
         """
         refuse_other_hosts(request.url)
-        plain = plain_request(request, request.read())
+        body = request.read()
+        try:
+            plain = plain_request(request, body)
+        except InvalidRequest as error:
+            return unsealed_answer(error)
         driver = Driver(self._transport, self.outer, self._alone, request)
         try:
             answer, first = driver.run(self._flow(request, plain))
@@ -193,7 +198,11 @@ class AsyncEncryptedTransport(_Shared, httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request sealed; see `EncryptedTransport.handle_request`."""
         refuse_other_hosts(request.url)
-        plain = plain_request(request, await request.aread())
+        body = await request.aread()
+        try:
+            plain = plain_request(request, body)
+        except InvalidRequest as error:
+            return unsealed_answer(error)
         driver = AsyncDriver(self._transport, self.outer, self._alone, request)
         try:
             answer, first = await driver.run(self._flow(request, plain))

@@ -55,6 +55,7 @@ from confide.sealing.padding import PaddingProfile
 from confide.telemetry.logs import event
 from confide.wire.envelope import HEADER_LENGTH, RequestHeader, envelope_digest, prefix_length
 from confide.wire.grants import Grant
+from confide.wire.inner_headers import forwarded_fields
 from confide.wire.media_types import CHUNKED_REQUEST
 from confide.wire.problems import Problem, problem_for
 
@@ -214,6 +215,7 @@ class Door:
                 self._isolation.secret_for(opened.grant.domain),
                 query=request.path.partition("?")[2],
                 content_type=single_header(request, b"content-type"),
+                headers=forwarded_fields(request.headers),
             )
             return await route.handle(call), "complete"
         except EnclaveError as error:

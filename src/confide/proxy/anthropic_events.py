@@ -20,6 +20,7 @@ from confide.dialects.error_bodies import ErrorAnswer
 from confide.errors import ConfideError, EnclaveError
 from confide.proxy.answers import new_request_id
 from confide.proxy.endpoint import Ending, pieces_of, streams
+from confide.wire.inner_headers import answer_travels
 
 __all__ = ["PING_EVERY_S", "Events", "RefusedError", "identity_of", "request_id_of"]
 
@@ -127,10 +128,17 @@ def request_id_of(response: httpx2.Response) -> str | None:
 
 
 def identity_of(response: httpx2.Response | None) -> list[tuple[bytes, bytes]]:
-    """The request's id, and who answered; an id of our own where nobody has given one yet."""
+    """The request's id, who answered, and the engine's own headers.
+
+    Where nobody has given an id yet it is one of our own.
+    """
     if response is None:
         return [(b"request-id", new_request_id().encode())]
-    passed = ("confide-request-id", "x-confide-origin", "retry-after")
-    found = [(n.encode(), response.headers[n].encode()) for n in passed if n in response.headers]
+    found = [
+        (name, value)
+        for name, value in response.headers.raw
+        if name in (b"confide-request-id", b"x-confide-origin")
+        or answer_travels(name.decode("latin-1"))
+    ]
     identity = request_id_of(response) or new_request_id()
     return [*found, (b"request-id", identity.encode())]

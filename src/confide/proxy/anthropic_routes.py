@@ -53,6 +53,7 @@ from confide.proxy.endpoint import (
     INNER,
     Ending,
     SealedEndpoint,
+    goes_on,
     pieces_of,
 )
 
@@ -63,6 +64,7 @@ _FIRST_VERSION: Final = b"2023-01-01"
 _CHAT: Final = "/v1/chat/completions"
 _TOKENIZE: Final = "/v1/tokenize"
 _JSON: Final = (b"content-type", b"application/json")
+_OURS: Final = frozenset({b"content-type", b"accept", b"authorization", b"anthropic-version"})
 
 
 class _AnthropicEndpoint(SealedEndpoint):
@@ -217,9 +219,14 @@ def _check_version(headers: Iterable[tuple[bytes, bytes]]) -> None:
 
 
 def _outer_headers(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The few headers that go on; `x-api-key` becomes the bearer credential."""
+    """The headers that go on; `x-api-key` becomes the bearer credential.
+
+    The body is ours, so what says its kind and its API's version ends here, and what we can read
+    is ours to say.
+    """
+    headers = tuple(headers)
     given = dict(headers)
-    kept = [_JSON]
+    kept = [_JSON, *((n, v) for n, v in headers if n not in _OURS and goes_on(n))]
     if given.get(b"x-api-key"):
         kept.append((b"authorization", b"Bearer " + given[b"x-api-key"]))
     elif b"authorization" in given:

@@ -19,8 +19,17 @@ from confide.client.transport import AsyncEncryptedTransport
 from confide.errors import RequestTooLarge
 from confide.proxy.answers import Dialect, send_error
 from confide.telemetry.logs import enabled, event
+from confide.wire.inner_headers import travels
 
-__all__ = ["DEFAULT_BODY_LIMIT", "INNER", "Ending", "SealedEndpoint", "pieces_of", "streams"]
+__all__ = [
+    "DEFAULT_BODY_LIMIT",
+    "INNER",
+    "Ending",
+    "SealedEndpoint",
+    "goes_on",
+    "pieces_of",
+    "streams",
+]
 
 DEFAULT_BODY_LIMIT: Final = 32 * 1024 * 1024
 INNER: Final = "https://confide.invalid"
@@ -107,6 +116,16 @@ class SealedEndpoint(ABC):
 async def _disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
+
+
+def goes_on(name: bytes) -> bool:
+    """Whether a caller's header is for the transport: to be sealed, or as the credential.
+
+    Args:
+        name: In lower case.
+    """
+    # What `connection` names must be known where the others are chosen.
+    return name in (b"authorization", b"connection") or travels(name.decode("latin-1"))
 
 
 def streams(response: httpx2.Response) -> bool:

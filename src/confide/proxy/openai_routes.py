@@ -24,6 +24,7 @@ from confide.proxy.endpoint import (
     INNER,
     Ending,
     SealedEndpoint,
+    goes_on,
     pieces_of,
     streams,
 )
@@ -39,7 +40,6 @@ _ROUTES: Final = {
     "/v1/audio/transcriptions": "transcriptions",
     "/v1/audio/translations": "translations",
 }
-_KEPT: Final = frozenset({b"content-type", b"accept", b"authorization"})
 
 
 class SealedRoute(SealedEndpoint):
@@ -73,7 +73,7 @@ def _request(scope: Scope, body: bytes) -> httpx2.Request:
     target: bytes = scope.get("raw_path") or scope["path"].encode()
     if scope["query_string"]:
         target += b"?" + scope["query_string"]
-    headers = [(name, value) for name, value in scope["headers"] if name in _KEPT]
+    headers = [(name, value) for name, value in scope["headers"] if goes_on(name)]
     url = INNER + target.decode("latin-1")
     return httpx2.Request(scope["method"], url, headers=headers, content=body)
 

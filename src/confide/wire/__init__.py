@@ -12,6 +12,8 @@ __all__ = [
     "envelope",
     "frames",
     "grants",
+    "header_lists",
+    "inner_headers",
     "key_config",
     "key_document",
     "media_types",

@@ -1,4 +1,4 @@
-"""The closed lists of clear headers.
+"""The closed lists of clear headers, and the two that the protocol itself seals.
 
 Whatever is not in a list does not cross the border it belongs to. No list holds a
 model name, a path or anything a user typed; `docs/security/metadata.md` says of
@@ -66,5 +66,6 @@ RESPONSE_HEADERS: Final = frozenset(
 )
 """Enclave to gateway to client."""
 
-INNER_REQUEST_HEADERS: Final = frozenset({"date", "content-type", "accept", DOCUMENT_HEADER})
-"""Inside the seal: never a credential, a cookie or a user agent."""
+INNER_REQUEST_HEADERS: Final = frozenset({"date", DOCUMENT_HEADER})
+"""Written inside the seal by the sealing side. What of the caller's own headers travels beside
+them, `confide.wire.inner_headers` says."""

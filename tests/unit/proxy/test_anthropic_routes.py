@@ -48,15 +48,18 @@ def enclave_error(status, code):
     return lambda request: Inner(status=status, pieces=[body])
 
 
-async def test_what_leaves_is_a_chat_request_without_the_clients_headers(stack, client):
+async def test_what_leaves_is_a_chat_request_without_what_names_the_client(stack, client):
     stack.enclave.model = chatting
-    headers = {**KEY, "anthropic-beta": "x", "user-agent": "claude-cli", "x-app": "cli"}
+    named = {"user-agent": "claude-cli", "x-app": "cli", "anthropic-version": "2023-06-01"}
+    headers = {**KEY, **named, "anthropic-beta": "x"}
     answer = await client.post("/v1/messages?beta=true", json=QUESTION, headers=headers)
     assert answer.json()["content"] == [{"type": "text", "text": "x"}]
     assert answer.headers["request-id"] == "01J9Z4T0V5"
     (inner,) = stack.enclave.requests
     assert inner.path == "/v1/chat/completions"
-    assert {name for name, _ in inner.headers} == {b"content-type", b"date", b"confide-document"}
+    protocols = {b"content-type", b"date", b"confide-document"}
+    assert {name for name, _ in inner.headers} == {*protocols, b"anthropic-beta"}
+    assert dict(inner.headers)[b"anthropic-beta"] == b"x"
     assert stack.posts[0].headers["authorization"] == "Bearer ck_mine"
 
 
@@ -354,3 +357,31 @@ async def test_the_log_names_the_route_and_holds_no_content(stack, client):
     found = [(e["route"], e["outcome"]) for e in events if "route" in e]
     assert found == [("messages", "complete"), ("messages", "failed")]
     assert "secret" not in lines.getvalue()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_headers_that_travel_reach_the_enclave_and_come_back(stack, client, stream):
+    def told(request):
+        answer = chatting(request)
+        engines = (b"x-ratelimit-remaining-tokens", b"7"), (b"openai-version", b"1")
+        answer.headers += (*engines, (b"access-control-allow-origin", b"*"))
+        return answer
+
+    stack.enclave.model = told
+    headers = {**KEY, "x-feature": "on", "traceparent": "00-1-2-03", "cookie": "a=b"}
+    answer = await client.post("/v1/messages", json={**QUESTION, "stream": stream}, headers=headers)
+    assert answer.headers["x-ratelimit-remaining-tokens"] == "7"
+    assert answer.headers["openai-version"] == "1"
+    assert "access-control-allow-origin" not in answer.headers
+    (inner,) = stack.enclave.requests
+    names = {name for name, _ in inner.headers} - {b"date", b"confide-document"}
+    assert names == {b"content-type", b"x-feature"}
+
+
+async def test_too_many_headers_are_refused_in_anthropics_shape(stack, client):
+    answer = await client.post(
+        "/v1/messages", json=QUESTION, headers={**KEY, **{f"x-{n}": "1" for n in range(65)}}
+    )
+    assert error_of(answer) == (431, "invalid_request_error", "headers_too_large")
+    assert answer.headers["x-confide-origin"] == "client"
+    assert stack.posts == []

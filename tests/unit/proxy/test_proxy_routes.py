@@ -316,3 +316,28 @@ async def test_liveness_says_whether_an_enclave_is_verified_and_simulated(stack,
     after = (await client.get("/")).json()
     assert before == {"status": "ok", "verified": False, "simulated": None}
     assert after == {"status": "ok", "verified": True, "simulated": True}
+
+
+async def test_a_header_nobody_knows_is_sealed_and_what_names_the_caller_is_not(stack, make_client):
+    named = {"user-agent": "me", "cookie": "a=b", "origin": f"http://127.0.0.1:8000"}
+    headers = [("x-new", "1"), ("openai-beta", "z"), ("x-new", "2"), ("connection", "x-hop")]
+    headers += [("x-hop", "1"), *named.items()]
+    async with make_client() as client:
+        answer = await client.post("/v1/chat/completions", content=ASK, headers=headers)
+    assert answer.status_code == 200
+    (inner,) = stack.enclave.requests
+    new = [line for line in inner.headers if line[0].startswith((b"x-", b"openai-"))]
+    assert new == [(b"x-new", b"1"), (b"openai-beta", b"z"), (b"x-new", b"2")]
+    assert {name for name, _ in inner.headers} <= {
+        *(b"date", b"confide-document", b"accept", b"content-type", b"x-new", b"openai-beta"),
+    }
+    assert "x-new" not in stack.posts[0].headers
+
+
+async def test_headers_over_the_bound_of_a_seal_are_refused_in_openais_shape(stack, make_client):
+    async with make_client() as client:
+        answer = await client.post(
+            "/v1/chat/completions", content=ASK, headers={"x-long": "v" * 8192}
+        )
+    assert (answer.status_code, code_of(answer)) == (431, "headers_too_large")
+    assert stack.posts == []

@@ -34,6 +34,7 @@ class ModelRouter(Protocol):
         fields: Mapping[str, object],
         stream: bool,
         isolation: bytes,
+        headers: Headers = (),
     ) -> RoutedResponse:
         """Ask a backend of the model."""
         ...
@@ -55,6 +56,7 @@ class Call:
         isolation: 32 secret bytes of the caller's domain.
         query: What follows the question mark in the path.
         content_type: Of the body; "" if it has none.
+        headers: The caller's, those that an engine may see.
     """
 
     body: bytes = field(repr=False)
@@ -64,6 +66,7 @@ class Call:
     isolation: bytes = field(repr=False)
     query: str = field(default="", repr=False)
     content_type: str = field(default="", repr=False)
+    headers: Headers = field(default=(), repr=False)
 
     def require(self, operation: str, model: str | None = None) -> None:
         """Refuse what the grant does not cover.

@@ -52,7 +52,7 @@ async def _route(call: Call, operation: Operation, body: JSONBody | FormBody, ne
     stream = streams(body.fields, form=is_form)
     try:
         routed = await call.router.route(
-            operation, model, body, body.fields, stream, call.isolation
+            operation, model, body, body.fields, stream, call.isolation, call.headers
         )
     except ModelNotFound:
         offered = [
@@ -64,4 +64,5 @@ async def _route(call: Call, operation: Operation, body: JSONBody | FormBody, ne
             f"no such model; this API key may use: {', '.join(offered) or 'none'}"
         ) from None
     content_type = routed.content_type.encode("ascii")
-    return Answer(routed.status, ((b"content-type", content_type),), routed=routed)
+    headers = ((b"content-type", content_type), *routed.headers)
+    return Answer(routed.status, headers, routed=routed)

@@ -53,6 +53,7 @@ class RoutedResponse:
         status: HTTP status, 200.
         content_type: `EVENT_STREAM`, `JSON` or, of a transcript, a kind of text.
         body: The answer; iterate once.
+        headers: The engine's own, those that the caller gets.
         backend: Name of the backend that answers.
         model_class: Coarse label for usage statements.
         outcome: None until the answer ended.
@@ -68,6 +69,7 @@ class RoutedResponse:
     ) -> None:
         self.status = upstream.status
         self.content_type = upstream.content_type
+        self.headers = upstream.headers
         self.body = body
         self.backend = backend
         self.model_class = "default"

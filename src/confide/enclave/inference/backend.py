@@ -21,6 +21,7 @@ from enum import StrEnum
 from typing import Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 from confide.errors import InvalidRequest, ModelUnavailable
+from confide.wire.inner_headers import Fields
 
 __all__ = [
     "AUDIO",
@@ -160,6 +161,7 @@ class BackendRequest:
             engine that shares a cache between requests salts it with a value derived from
             this.
         content_type: Media type of `body`; that of a form has its boundary.
+        headers: The caller's own, checked and chosen; a backend may ignore them.
     """
 
     operation: Operation
@@ -169,6 +171,7 @@ class BackendRequest:
     stream: bool
     isolation: bytes = field(repr=False)
     content_type: str = field(default=JSON, repr=False)
+    headers: Fields = field(default=(), repr=False)
 
 
 def unsupported(operation: Operation) -> InvalidRequest:
@@ -194,12 +197,14 @@ class BackendResponse:
             refuses anything else.
         body: The answer. May raise `BackendUnavailable` if the engine dies midway.
         close: Called once by `aclose`.
+        headers: The engine's own, chosen by `confide.wire.inner_headers.answer_fields`.
     """
 
     status: int
     content_type: str
     body: AsyncIterator[bytes] = field(repr=False)
     close: Callable[[], Awaitable[None]] = field(default=_nothing_to_close, repr=False)
+    headers: Fields = field(default=(), repr=False)
     closed: bool = field(default=False, init=False)
 
     async def aclose(self) -> None:

@@ -22,6 +22,7 @@ from confide.enclave.inference.form import FormBody
 from confide.enclave.inference.metering import usage_request
 from confide.enclave.inference.responses_api import check_responses
 from confide.errors import InvalidRequest
+from confide.wire.inner_headers import Fields
 
 __all__ = ["CONTROL_FIELDS", "PreparedRequest", "prepare_request", "streams"]
 
@@ -64,6 +65,7 @@ def prepare_request(
     backend_model: str,
     isolation: bytes,
     refused_fields: Collection[str],
+    headers: Fields = (),
 ) -> PreparedRequest:
     """Check a request and set the fields that the router owns.
 
@@ -74,6 +76,7 @@ def prepare_request(
         backend_model: The engine's name of the model.
         isolation: See `BackendRequest`.
         refused_fields: Fields of engine control, from the model's backends.
+        headers: The caller's, those that an engine may see.
 
     Raises:
         InvalidRequest: Names the field at fault.
@@ -105,7 +108,14 @@ def prepare_request(
     seen = MappingProxyType({**fields, **changes})
     content_type = body.content_type if isinstance(body, FormBody) else JSON
     request = BackendRequest(
-        operation, backend_model, raw, seen, stream, isolation, content_type=content_type
+        operation,
+        backend_model,
+        raw,
+        seen,
+        stream,
+        isolation,
+        content_type=content_type,
+        headers=headers,
     )
     return PreparedRequest(request, strip_usage=asked is not None)
 

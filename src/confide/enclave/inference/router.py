@@ -36,6 +36,7 @@ from confide.errors import (
     ModelUnavailable,
 )
 from confide.telemetry.logs import event
+from confide.wire.inner_headers import Fields
 
 __all__ = ["BackendStatus", "Router", "RouterSettings", "TokenCount"]
 
@@ -185,6 +186,7 @@ class Router:
         fields: Mapping[str, object],
         stream: bool,
         isolation: bytes,
+        headers: Fields = (),
     ) -> RoutedResponse:
         """Ask the first healthy backend of a model, and others if it fails to begin.
 
@@ -199,6 +201,7 @@ class Router:
             fields: The same, parsed by the caller; checked against `body`.
             stream: Whether the client asked for a stream.
             isolation: 32 secret bytes of the caller's domain.
+            headers: The caller's, those that an engine may see.
 
         Raises:
             ModelNotFound: Not offered.
@@ -210,7 +213,7 @@ class Router:
         parsed = JSONBody(body) if isinstance(body, bytes) else body
         if parsed.fields.keys() != fields.keys():
             raise InvalidRequest("the body is not what the caller took it for")
-        prepared = self._prepared(entry, operation, parsed, stream, isolation)
+        prepared = self._prepared(entry, operation, parsed, stream, isolation, headers)
         answer = await self._first_answer(entry, prepared)
         answer.model_class = entry.model_class
         return answer
@@ -270,6 +273,7 @@ class Router:
         body: JSONBody | FormBody,
         stream: bool,
         isolation: bytes,
+        headers: Fields = (),
     ) -> PreparedRequest:
         return prepare_request(
             operation,
@@ -280,6 +284,7 @@ class Router:
             refused_fields=frozenset().union(
                 *(self._backends[name].refused_fields for name in entry.backends)
             ),
+            headers=headers,
         )
 
     async def _first_answer(self, entry: CatalogEntry, prepared: PreparedRequest) -> RoutedResponse:

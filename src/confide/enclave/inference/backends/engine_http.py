@@ -20,6 +20,7 @@ import aiohttp
 
 from confide.enclave.inference.backend import BackendUnavailable
 from confide.errors import ConfigError
+from confide.wire.inner_headers import Fields, answer_fields, travels
 
 __all__ = ["EngineHTTP", "check_base_url"]
 
@@ -97,6 +98,7 @@ class EngineHTTP:
         self._base_url = base_url
         # Answers are relayed byte for byte and scanned for usage: no compression.
         self._headers = {"accept-encoding": "identity", **(headers or {})}
+        self._own = frozenset({"content-type", *map(str.lower, self._headers)})
         self._socket_path = socket_path
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=connect_timeout_s, sock_read=read_timeout_s
@@ -144,15 +146,29 @@ class EngineHTTP:
         body: bytes | None = None,
         *,
         content_type: str = "application/json",
+        forwarded: Fields = (),
     ) -> EngineReply:
         """Send one request and wait for the head of the answer; a redirect is an answer.
+
+        Args:
+            method: HTTP method.
+            path: Below the base URL.
+            body: Sent as it is.
+            content_type: Of the body.
+            forwarded: The caller's headers. They never replace one of ours.
 
         Raises:
             BackendUnavailable: No answer.
         """
         if self._session is None:
             raise BackendUnavailable("the backend is not started")
-        headers = {"content-type": content_type} if body is not None else None
+        headers = [
+            (name.decode("ascii"), value.decode("utf-8"))
+            for name, value in forwarded
+            if name.decode("ascii") not in self._own and travels(name.decode("ascii"))
+        ]
+        if body is not None:
+            headers.append(("content-type", content_type))
         try:
             response = await self._session.request(
                 method,
@@ -184,11 +200,13 @@ class EngineReply:
         status: HTTP status.
         content_type: Media type without parameters, lower case.
         media_type: The same with its charset, if it names one.
+        headers: Those that a caller may get; see `confide.wire.inner_headers`.
     """
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
         self.status = response.status
+        self.headers = answer_fields(response.raw_headers)
         self.content_type = self.media_type = response.content_type.lower()
         if self.content_type.startswith("text/plain") and response.charset:
             self.media_type += f"; charset={response.charset.lower()}"

@@ -1,6 +1,7 @@
 """vLLM and any other server that speaks the OpenAI API, inside the enclave's boundary.
 
-The client's body is passed on byte for byte. The only field set here is vLLM's `cache_salt`:
+The client's body is passed on byte for byte, and with it those of its headers that may travel
+(`confide.wire.inner_headers`). The only field set here is vLLM's `cache_salt`:
 vLLM shares its prefix cache between all requests, so that an answer comes sooner if somebody
 asked the same before; with a secret salt per domain, domains no longer share (checked
 against vLLM 0.32: same salt, cached; another salt, not).
@@ -77,6 +78,9 @@ class OpenAIHTTPOptions(Options):
         trusted_hosts: Hosts beyond loopback and private addresses that may see prompts.
         probe: Whether to ask for `/models` to see if the server is well. Without it, requests
             find out.
+        forward_headers: Hand the caller's headers to the server, and the server's to the caller,
+            but for those that never travel. Switch it off for a server that reads headers you
+            do not know, such as a router of several engines or accounts.
         connect_timeout_s: Seconds to connect.
         read_timeout_s: Seconds between two pieces of an answer.
     """
@@ -87,6 +91,7 @@ class OpenAIHTTPOptions(Options):
     isolation: Literal["cache_salt", "none"] | None = None
     trusted_hosts: tuple[str, ...] = ()
     probe: bool = True
+    forward_headers: bool = True
     connect_timeout_s: float = Field(default=5.0, gt=0)
     read_timeout_s: float = Field(default=300.0, gt=0)
 
@@ -188,14 +193,19 @@ class OpenAIHTTPBackend:
         if self._salted and request.operation not in AUDIO:
             body = add_fields(body, request.fields, {"cache_salt": cache_salt(request.isolation)})
         reply = await self._client().send(
-            "POST", PATHS[request.operation], body, content_type=request.content_type
+            "POST",
+            PATHS[request.operation],
+            body,
+            content_type=request.content_type,
+            forwarded=request.headers if self.options.forward_headers else (),
         )
         if reply.status != 200:
             answer = await reply.read_json()
             if request.operation in _OPTIONAL and _no_such_path(reply.status, answer):
                 raise unsupported(request.operation)
             raise engine_refusal(reply.status, answer, request.fields)
-        return BackendResponse(200, reply.media_type, reply.pieces(), reply.aclose)
+        told = reply.headers if self.options.forward_headers else ()
+        return BackendResponse(200, reply.media_type, reply.pieces(), reply.aclose, told)
 
     async def count_tokens(self, request: BackendRequest) -> int:
         """Ask vLLM's tokenizer, which applies the template; see `TokenCounter`.
