@@ -9,7 +9,8 @@ The gateway sees none of it. The lists are about the engine, which may be anothe
 another company. Both ends apply them: a client seals only what travels, an enclave hands on
 only what travels, whoever sealed it.
 
-Source: spec/protocol.md P-018; docs/explanation/decisions/0011-inner-headers.md; RFC 9110 sections 5.5 and 7.6.1.
+Source: spec/protocol.md P-018; docs/explanation/decisions/0011-inner-headers.md; RFC 9110
+sections 5.5 and 7.6.1.
 """
 
 from __future__ import annotations

@@ -319,7 +319,7 @@ async def test_liveness_says_whether_an_enclave_is_verified_and_simulated(stack,
 
 
 async def test_a_header_nobody_knows_is_sealed_and_what_names_the_caller_is_not(stack, make_client):
-    named = {"user-agent": "me", "cookie": "a=b", "origin": f"http://127.0.0.1:8000"}
+    named = {"user-agent": "me", "cookie": "a=b", "origin": "http://127.0.0.1:8000"}
     headers = [("x-new", "1"), ("openai-beta", "z"), ("x-new", "2"), ("connection", "x-hop")]
     headers += [("x-hop", "1"), *named.items()]
     async with make_client() as client:

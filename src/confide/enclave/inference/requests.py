@@ -108,14 +108,7 @@ def prepare_request(
     seen = MappingProxyType({**fields, **changes})
     content_type = body.content_type if isinstance(body, FormBody) else JSON
     request = BackendRequest(
-        operation,
-        backend_model,
-        raw,
-        seen,
-        stream,
-        isolation,
-        content_type=content_type,
-        headers=headers,
+        operation, backend_model, raw, seen, stream, isolation, content_type, headers
     )
     return PreparedRequest(request, strip_usage=asked is not None)
 
