@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
 import re
+import shlex
 import shutil
 import signal
+import threading
 
 import httpx2
 import pytest
-from tests.doubles.sealed_stack import SealedStack
+from tests.doubles.sealed_stack import Inner, SealedStack, chat_model, delta, sse
 from tests.stacks import ECHO
 from tests.unit.proxy.test_proxy_server import running
+
+from confide.errors import AttestationError
 
 pytestmark = pytest.mark.e2e
 
@@ -165,7 +171,115 @@ def test_a_page_without_its_gateway_says_so(visit, start_stack):
     seen.wait_for_text("#verdict", "simulated")
     os.kill(stack.children["gateway"].process.pid, signal.SIGKILL)
     seen.page.click("#recheck")
-    seen.wait_for_text("#verdict", "REFUSED")
+    seen.wait_for_text("#verdict", "NOT CHECKED, nothing is sent")
+
+
+class ChangingMind:
+    """A verifier that refuses until it is told otherwise."""
+
+    def __init__(self, verifier):
+        self.verifier, self.refuses = verifier, True
+
+    def verify(self, *evidence, **expected):
+        if self.refuses:
+            raise AttestationError("<b>not</b> ours", code="measurement.mismatch")
+        return self.verifier.verify(*evidence, **expected)
+
+
+@needs_browser
+def test_an_enclave_that_is_accepted_later_can_be_chatted_with(visit):
+    stack = SealedStack()
+    mind = ChangingMind(stack.verifier)
+    with running(stack, mind) as proxy:
+        seen = visit(f"http://127.0.0.1:{proxy.port}")
+        seen.wait_for_text("#verdict", "REFUSED, nothing is sent")
+        assert "<b>not</b> ours" in seen.text("#verdict")
+        seen.page.fill("#key", "ck_test")
+        mind.refuses = False
+        seen.page.click("#recheck")
+        seen.page.locator("#model option", has_text="m").first.wait_for(state="attached")
+        seen.page.fill("#prompt", "hi")
+        seen.page.click("#send")
+        seen.wait_for_text(".said.assistant", "hello world")
+
+
+@needs_browser
+def test_a_hostile_model_name_is_text_on_the_page_and_one_word_in_the_shell(visit):
+    name = """<img src=x onerror="window.bad=1">'; touch /tmp/bad; echo '"""
+
+    def model(request):
+        if request.path != "/v1/models":
+            return chat_model(request)
+        listed = {"object": "list", "data": [{"id": name, "object": "model"}]}
+        return Inner(pieces=[json.dumps(listed).encode()])
+
+    stack = SealedStack()
+    stack.enclaves[0].model = model
+    with running(stack) as proxy:
+        seen = visit(f"http://127.0.0.1:{proxy.port}")
+        seen.page.fill("#key", "ck_test")
+        seen.page.press("#key", "Tab")
+        seen.wait_for_text("#clients", "touch")
+        command = seen.page.locator("#clients pre", has_text="chat/completions").inner_text()
+        words = shlex.split(command.replace("\\\n", ""))
+        assert json.loads(words[-1])["model"] == name
+        assert words[-2] == "-d"
+        assert seen.page.locator("main img").count() == 0
+        assert seen.page.evaluate("window.bad") is None
+
+
+@needs_browser
+def test_a_new_chat_ends_the_old_answer_and_forgets_it(visit):
+    stack = SealedStack()
+    go_on = threading.Event()
+
+    def pieces():
+        yield f"data: {delta('first')}\n\n".encode()
+        go_on.wait(10)
+
+    def model(request):
+        if request.path == "/v1/models" or len(json.loads(request.body)["messages"]) != 1:
+            return chat_model(request)
+        old = b"old question" in request.body
+        return dataclasses.replace(sse(), pieces=pieces()) if old else chat_model(request)
+
+    stack.enclaves[0].model = model
+    try:
+        with running(stack) as proxy:
+            seen = visit(f"http://127.0.0.1:{proxy.port}")
+            seen.page.fill("#key", "ck_test")
+            seen.page.press("#key", "Tab")
+            seen.page.locator("#model option").first.wait_for(state="attached")
+            seen.page.fill("#prompt", "old question")
+            seen.page.click("#send")
+            seen.page.wait_for_function("!document.getElementById('stop').disabled")
+            seen.page.click("#clear")
+            go_on.set()
+            seen.page.wait_for_function("document.getElementById('stop').disabled")
+            assert seen.text("#talk") == ""
+            seen.page.fill("#prompt", "new question")
+            seen.page.click("#send")
+            seen.wait_for_text(".said.assistant", "hello world")
+    finally:
+        go_on.set()
+    last = json.loads(stack.enclaves[0].requests[-1].body)
+    assert last["messages"] == [{"role": "user", "content": "new question"}]
+
+
+@needs_browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_a_narrow_window(browser, url, scheme):
+    context = browser.new_context(viewport={"width": 400, "height": 800}, color_scheme=scheme)
+    try:
+        page = context.new_page()
+        page.goto(url)
+        page.locator("#enclaves tbody tr").first.wait_for()
+        wide = "[...document.querySelectorAll('body, .scroll, pre')]"
+        assert page.evaluate(f"{wide}.filter((e) => e.scrollWidth > e.clientWidth).length") == 0
+        if shot := os.environ.get("CONFIDE_SCREENSHOTS"):
+            page.screenshot(path=f"{shot}/local-page-narrow-{scheme}.png", full_page=True)
+    finally:
+        context.close()
 
 
 @needs_browser

@@ -317,3 +317,38 @@ def test_the_npm_client_reads_responses_streamed_and_not(served, scripted, node_
     assert said["streamed"].strip()
     assert said["last"] in ("response.completed", "response.incomplete")
     assert said["refused"] == {"status": 400, "code": "not_stored", "param": "previous_response_id"}
+
+
+def test_the_stream_helper_puts_an_answer_of_the_embedded_engine_together(client):
+    with client.responses.stream(model="demo-tiny", input="Hi", max_output_tokens=8) as stream:
+        said = [event for event in stream]
+        final = stream.get_final_response()
+    deltas = [event.delta for event in said if event.type == "response.output_text.delta"]
+    assert final.output_text == "".join(deltas) != ""
+    numbers = [event.sequence_number for event in said]
+    assert numbers == sorted(set(numbers))
+
+
+def test_the_stream_helper_puts_a_call_of_the_embedded_engine_together(client):
+    tool = {
+        "type": "function",
+        "name": "get_weather",
+        "strict": True,
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}},
+            "required": ["city"],
+            "additionalProperties": False,
+        },
+    }
+    with client.responses.stream(
+        model="demo-tiny",
+        input="What is the weather in Geneva?",
+        tools=[tool],
+        tool_choice="required",
+        max_output_tokens=60,
+    ) as stream:
+        whole = [e.arguments for e in stream if e.type == "response.function_call_arguments.done"]
+        (call,) = stream.get_final_response().output
+    assert call.name == "get_weather"
+    assert json.loads(call.arguments) == json.loads(whole[0])

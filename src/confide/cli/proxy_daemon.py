@@ -21,6 +21,7 @@ from confide.cli.output import (
 )
 from confide.cli.proxy_options import (
     Given,
+    also_server_options,
     default_log_file,
     default_pid_file,
     pid_file_option,
@@ -90,6 +91,7 @@ def start(pid_file: Path | None, log_file: Path | None, **options: Any) -> None:
     talk(f"the proxy runs: {running.url} (pid {running.pid})")
 
 
+@also_server_options
 @click.command("stop")
 @pid_file_option
 @click.option(
@@ -102,7 +104,8 @@ def stop(pid_file: Path | None, shutdown_timeout: int | None) -> None:
     """Stop the proxy in the background.
 
     Open requests may finish. A proxy that does not begin to stop within 5 seconds is
-    killed. Exits 0 as well if none was running.
+    killed. Exits 0 as well if none was running. The other options of start are taken too
+    and mean nothing here.
     """
     from confide.daemon import stop as stop_server
 
@@ -118,6 +121,7 @@ def stop(pid_file: Path | None, shutdown_timeout: int | None) -> None:
     talk(said[stopped.outcome])
 
 
+@also_server_options
 @click.command("status")
 @pid_file_option
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -125,7 +129,8 @@ def status(pid_file: Path | None, as_json: bool) -> None:
     """Say whether the proxy in the background runs and answers.
 
     Its state is starting, serving, draining or stopped. Exits 0 if it answers, 1 if it does
-    not run, 5 if it runs and does not answer.
+    not run, 5 if it runs and does not answer. The other options of start are taken too and
+    mean nothing here.
 
     \b
     Example:

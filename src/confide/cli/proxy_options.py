@@ -14,7 +14,14 @@ from confide.errors import ConfigError
 if TYPE_CHECKING:
     from confide.config.proxy import ProxySettings
 
-__all__ = ["Given", "default_log_file", "default_pid_file", "pid_file_option", "server_options"]
+__all__ = [
+    "Given",
+    "also_server_options",
+    "default_log_file",
+    "default_pid_file",
+    "pid_file_option",
+    "server_options",
+]
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -128,6 +135,27 @@ def server_options(command: Command) -> Command:
     """Add the options to a command; it gets them as keyword arguments for `Given`."""
     for option in reversed(_OPTIONS):
         command = option(command)
+    return command
+
+
+def also_server_options(command: click.Command) -> click.Command:
+    """Let a command take the options of `start`, which mean nothing to it.
+
+    One set of options, kept in a script or an alias, then serves every command. Their values
+    are not looked at: a policy file that is gone is no reason not to stop.
+    """
+
+    @server_options
+    @click.option("--log-file")
+    def start(**_: object) -> None:
+        """Has the options."""
+
+    own = {name for parameter in command.params for name in parameter.opts}
+    for option in click.command()(start).params:
+        if isinstance(option, click.Option) and own.isdisjoint(option.opts):
+            option.type, option.callback = click.STRING, None
+            option.hidden, option.expose_value = True, False
+            command.params.append(option)
     return command
 
 

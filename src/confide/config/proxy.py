@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -26,11 +27,12 @@ LEVELS: Final = {
 """Level as people may write it, and ours. A request is one event of level info. No level logs
 content: there is no field that could hold it."""
 
+_SIZE: Final = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,15})?)\s*([kmg]?b?)\s*", re.ASCII)
 _UNITS: Final = {"": 1, "b": 1, "kb": 1024, "mb": 1024**2, "gb": 1024**3}
 
 
 def parse_size(value: object) -> object:
-    """Turn "32mb" into bytes; numbers and anything else pass unchanged.
+    """Turn "32mb" or "1.5mb" into whole bytes; numbers and anything else pass unchanged.
 
     Units are b, kb, mb and gb in either case, in powers of 1024.
 
@@ -39,16 +41,24 @@ def parse_size(value: object) -> object:
     """
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"\s*([0-9]+)\s*([kmg]?b?)\s*", value.lower(), re.ASCII)
+    match = _SIZE.fullmatch(value.lower())
     unit = match and (match[2] if match[2] in _UNITS else match[2] + "b")
     if not match or unit not in _UNITS:
         raise ValueError("must be a size such as 32mb")
-    return int(match[1]) * _UNITS[unit]
+    return int(Decimal(match[1]) * _UNITS[unit])
 
 
 def parse_level(value: object) -> object:
-    """Turn the level names of other loggers into ours; anything else passes unchanged."""
-    return LEVELS.get(value.lower(), value) if isinstance(value, str) else value
+    """Turn the level names of other loggers into ours.
+
+    Raises:
+        ValueError: Text that is none of `LEVELS`.
+    """
+    if not isinstance(value, str):
+        return value
+    if value.lower() not in LEVELS:
+        raise ValueError(f"must be one of {', '.join(LEVELS)}")
+    return LEVELS[value.lower()]
 
 
 class ProxySettings(BaseModel):

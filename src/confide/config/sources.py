@@ -345,12 +345,12 @@ def _explain(
         name = ".".join(str(part) for part in entry["loc"])
         origin = _origin(name, given)
         source = "" if origin == "default" else f" ({origin})"
-        message = entry["msg"]
+        message = entry["msg"].removeprefix("Value error, ")
         if entry["type"] == "extra_forbidden":
             problems.append(f"[{table}] has no setting {name!r}{source}")
             hint = hint or _nearest(name, (".".join(field) for field, _ in _fields(model)))
         elif not name:  # about several settings at once
-            problems.append(f"[{table}] {message.removeprefix('Value error, ')}")
+            problems.append(f"[{table}] {message}")
         elif entry["type"] == "missing":
             problems.append(f"[{table}] {name} is not set and has no default")
             variable = f"{PREFIX}{table}__{name.replace('.', '__')}".upper()

@@ -29,7 +29,8 @@ _READY_S = 60.0  # a large GGUF on a slow disk
 
 
 def _demo_backend() -> tuple[BackendChoice, ...]:
-    return (BackendChoice("llamacpp", (DEMO_MODEL,), {"model_path": str(demo_model_path())}),)
+    options = {"model_path": str(demo_model_path())}
+    return (BackendChoice("llamacpp", (DEMO_MODEL,), options, {"type": "chat"}),)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+from dataclasses import replace
 from typing import Literal, TypeAlias
 
 from starlette.types import Send
@@ -26,10 +27,13 @@ Dialect: TypeAlias = Literal["openai", "anthropic"]
 
 
 def error_answer(error: ConfideError, dialect: Dialect = "openai") -> ErrorAnswer:
-    """Put an error into a dialect, marked as the proxy's own."""
+    """Put an error into a dialect, marked as the proxy's own, with an id of the request."""
     if dialect == "anthropic":
         return identified(anthropic_error(error, origin="proxy"))
-    return openai_error(error, origin="proxy")
+    answer = openai_error(error, origin="proxy")
+    if any(name == "x-request-id" for name, _ in answer.headers):
+        return answer
+    return replace(answer, headers=(*answer.headers, ("x-request-id", new_request_id())))
 
 
 def identified(answer: ErrorAnswer) -> ErrorAnswer:

@@ -16,6 +16,7 @@ import secrets
 from abc import abstractmethod
 from collections.abc import Iterable
 from typing import ClassVar, Final
+from urllib.parse import parse_qsl, urlencode
 
 import httpx2
 from starlette.types import Scope, Send
@@ -198,9 +199,12 @@ class ModelsRoute(_AnthropicEndpoint):
         """See `_AnthropicEndpoint.answer`."""
         raw: bytes = scope.get("raw_path") or scope["path"].encode()
         path = raw.decode("latin-1")
-        response, content = await self.ask_whole(scope, "GET", path)
+        query = scope["query_string"].decode("latin-1")
+        # Pages are cut here; of which type the models are, the enclave knows.
+        wanted = urlencode([one for one in parse_qsl(query, True) if one[0] == "type"])
+        asked = f"{path}?{wanted}" if wanted else path
+        response, content = await self.ask_whole(scope, "GET", asked)
         if path.rstrip("/").endswith("/v1/models"):
-            query = scope["query_string"].decode("latin-1")
             return await _send_whole(send, response, translate_models(content, query))
         return await _send_whole(send, response, translate_model(content))
 

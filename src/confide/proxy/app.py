@@ -88,7 +88,7 @@ def build_app(
             *page.routes(),
             *_routes(transport, body_limit, compat, ping_every_s),
         ],
-        exception_handlers={404: refuse, 405: refuse},
+        exception_handlers={404: refuse, 405: refuse, Exception: _defect(compat)},
         lifespan=lambda _: _running(transport),
     )
     app.router.redirect_slashes = False
@@ -211,6 +211,16 @@ def _no_such_route(compat: Compat) -> Callable[[Request, Exception], Awaitable[R
         return Response(answer.body, answer.status, headers=dict(answer.headers))
 
     return refuse
+
+
+def _defect(compat: Compat) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def tell(request: Request, _: Exception) -> Response:
+        # Nothing of the exception is told: it may quote what was asked.
+        error = GatewayError("the proxy has a defect", status=500, code="proxy-defect")
+        answer = error_answer(error, dialect_of(request.scope, compat))
+        return Response(answer.body, answer.status, headers=dict(answer.headers))
+
+    return tell
 
 
 def _within(path: str, part: str) -> bool:

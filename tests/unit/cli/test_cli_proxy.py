@@ -112,6 +112,16 @@ def test_stop_of_nothing_is_no_error():
     assert call("stop").exit_code == 0
 
 
+@pytest.mark.parametrize("command", ["stop", "status"])
+def test_the_options_of_start_are_taken_by_every_command_of_the_daemon(command):
+    params = cli.commands["proxy"].commands["start"].params
+    options = sorted({name for param in params for name in param.opts} - {"--help", "-h"})
+    words = [word for name in options for word in (name, "1")]
+    found = call(command, *words)
+    assert found.exit_code == (0 if command == "stop" else 1), found.output
+    assert call(command, "--odd").exit_code == 2
+
+
 def test_the_log_prints_the_last_lines_without_control_characters(tmp_path):
     log = tmp_path / "log"
     log.write_text("".join(f"line {n}\n" for n in range(9)) + "\x1b[2J\n")

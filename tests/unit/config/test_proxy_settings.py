@@ -75,6 +75,13 @@ def test_names_that_many_programs_set_do_not_make_a_proxy(tmp_path):
     assert is_configured("proxy", ["PROXY_URL"], path)
 
 
+def test_a_bad_size_is_refused_in_plain_words():
+    with pytest.raises(ConfigError) as caught:
+        settle(JSON_BODY_LIMIT="32mib")
+    assert "environment JSON_BODY_LIMIT" in str(caught.value)
+    assert "alue error" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("written", "level"), LEVELS.items())
 def test_every_documented_level_is_one_of_ours(written, level):
     assert settle(CONFIDENTIAL_PROXY_LOG_LEVEL=written.upper()).settings.log_level == level
@@ -84,6 +91,7 @@ def test_another_level_is_refused_with_its_origin():
     with pytest.raises(ConfigError) as caught:
         settle(CONFIDENTIAL_PROXY_LOG_LEVEL="loud")
     assert "CONFIDENTIAL_PROXY_LOG_LEVEL" in str(caught.value)
+    assert all(level in str(caught.value) for level in LEVELS)
 
 
 def test_a_bad_kek_or_key_is_never_quoted():

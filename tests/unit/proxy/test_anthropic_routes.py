@@ -279,6 +279,12 @@ async def test_models_answer_in_the_dialect_of_the_headers(client):
     assert (await client.get("/v1/models?limit=0", headers=KEY)).status_code == 400
 
 
+async def test_the_type_of_models_goes_to_the_enclave_and_the_page_does_not(client, stack):
+    stack.enclave.model = lambda _: Inner(pieces=[b'{"object":"list","data":[]}'])
+    await client.get("/v1/models?limit=5&type=embedding&after_id=m", headers=KEY)
+    assert stack.enclave.requests[-1].path == "/v1/models?type=embedding"
+
+
 async def test_head_of_the_root_is_answered(client):
     assert (await client.head("/")).status_code == 200
 

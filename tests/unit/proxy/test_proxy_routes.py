@@ -13,6 +13,7 @@ from tests.doubles.sealed_stack import (
     delta,
     sse,
 )
+from tests.unit.proxy.conftest import PORT, proxy_for
 
 from confide.telemetry import logs
 
@@ -341,3 +342,32 @@ async def test_headers_over_the_bound_of_a_seal_are_refused_in_openais_shape(sta
         )
     assert (answer.status_code, code_of(answer)) == (431, "headers_too_large")
     assert stack.posts == []
+
+
+@pytest.mark.parametrize("path", ["/v1/files", "/v1/nothing", "/v1/chat/completions"])
+async def test_a_refusal_of_the_proxy_has_a_request_id_too(make_client, path):
+    client = make_client(body_limit=4)
+    first = (await client.post(path, content=ASK)).headers["x-request-id"]
+    assert first.startswith("req_")
+    assert first != (await client.post(path, content=ASK)).headers["x-request-id"]
+
+
+@pytest.mark.parametrize("compat", ["openai", "anthropic"])
+async def test_a_defect_is_told_in_the_callers_dialect_and_quotes_nothing(stack, compat):
+    class Broken:
+        def verify(self, *_, **__):
+            raise KeyError("what was asked")
+
+    app = proxy_for(stack, verifier=Broken(), compat=compat)
+    path = {"openai": "/v1/chat/completions", "anthropic": "/v1/messages"}[compat]
+    body = b'{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"h"}]}'
+    transport = httpx2.ASGITransport(app=app, raise_app_exceptions=False)
+    headers = {"authorization": "Bearer ck_test"}
+    async with httpx2.AsyncClient(
+        transport=transport, base_url=f"http://127.0.0.1:{PORT}", headers=headers
+    ) as client:
+        answer = await client.post(path, content=body)
+    assert answer.status_code == 500
+    assert answer.json()["error"]["code"] == "proxy_defect"
+    assert answer.headers["x-should-retry"] == "false"
+    assert "what was asked" not in answer.text

@@ -291,13 +291,23 @@ def test_an_unusable_key_file_is_refused(tmp_path, content):
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("32mb", 32 * 1024**2), ("1KB", 1024), ("7", 7), (9, 9), ("2g", 2 * 1024**3)]
+    ("text", "size"),
+    [
+        ("32mb", 32 * 1024**2),
+        ("1.5 mb", 1_572_864),
+        ("1KB", 1024),
+        ("7", 7),
+        (9, 9),
+        ("2g", 2 * 1024**3),
+    ],
 )
 def test_sizes_are_written_as_people_write_them(text, size):
     assert settings(json_body_limit=text).json_body_limit == size
 
 
-@pytest.mark.parametrize("text", ["", "mb", "-1", "0", "1.5mb", "32 mib", "1tb"])
+@pytest.mark.parametrize(
+    "text", ["", "mb", "-1", "0", ".5mb", "1.mb", "1e9", "0.0001b", "9" * 99, "32 mib", "1tb"]
+)
 def test_other_sizes_are_refused(text):
     with pytest.raises(ValueError):
         settings(json_body_limit=text)

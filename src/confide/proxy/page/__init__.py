@@ -140,5 +140,6 @@ def _error(error: ConfideError) -> dict[str, object]:
         "code": error.code,
         "message": str(error),
         "hint": error.hint,
+        "refused": isinstance(error, AttestationError),
         "factors": [factor.to_json() for factor in factors],
     }

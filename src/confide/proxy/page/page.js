@@ -29,7 +29,11 @@ function table(factors) {
   const holder = make("div", undefined, "scroll");
   const grid = make("table");
   const head = make("tr");
-  for (const name of ["factor", "outcome", "", "whose", "detail"]) head.append(make("th", name));
+  for (const name of ["factor", "outcome", "effect", "whose", "detail"]) {
+    const title = make("th", name);
+    title.scope = "col";
+    head.append(title);
+  }
   const top = make("thead");
   top.append(head);
   const body = make("tbody");
@@ -64,11 +68,13 @@ function show(status) {
   $("where").textContent = `Seals here, sends ciphertext to ${status.gateway}`;
   $("simulated").hidden = !status.simulated;
   $("key-label").hidden = !status.key_needed;
+  $("key").required = status.key_needed;
   const verdict = $("verdict");
   const platforms = [...new Set(status.enclaves.map((one) => one.platform))].join(", ");
   if (status.error) {
     verdict.className = "verdict bad";
-    verdict.textContent = `REFUSED, nothing is sent. ${status.error.code}: ${status.error.message}`;
+    const word = status.error.refused ? "REFUSED" : "NOT CHECKED";
+    verdict.textContent = `${word}, nothing is sent. ${status.error.code}: ${status.error.message}`;
   } else if (status.simulated) {
     verdict.className = "verdict pretend";
     verdict.textContent = "The parts fit together, but the evidence is simulated: nothing is protected.";
@@ -105,6 +111,8 @@ async function recheck(live) {
   try {
     show(await ask(live ? "/_confide/verify" : "/_confide/status", { method: live ? "POST" : "GET" }));
     if (live) $("checked").textContent = `fresh challenge at ${new Date().toLocaleTimeString()}`;
+    // What could not be listed while nothing was verified can be now.
+    if (state.verified && !$("model").options.length) await models().then(clients);
   } catch (error) {
     state.shown = "";
     state.verified = false;
@@ -116,6 +124,7 @@ async function recheck(live) {
 }
 
 async function models() {
+  if (!$("key-label").hidden && !$("key").value.trim()) return; // it would be refused
   try {
     const { data } = await ask(listed("/models"), { headers: headers() });
     const chosen = $("model").value;
@@ -123,8 +132,7 @@ async function models() {
     if (data.some((one) => one.id === chosen)) $("model").value = chosen;
   } catch (error) {
     $("model").replaceChildren();
-    if (!$("key-label").hidden && !$("key").value) return;
-    say("wrong", `No list of models: ${error.message}`);
+    if (state.verified) say("wrong", `No list of models: ${error.message}`);
   }
 }
 
@@ -160,7 +168,8 @@ function delta(event) {
 async function send(submitted) {
   submitted.preventDefault();
   const prompt = $("prompt").value;
-  state.messages.push({ role: "user", content: prompt });
+  const messages = state.messages; // a new chat begins with another list
+  messages.push({ role: "user", content: prompt });
   say("user", prompt);
   $("prompt").value = "";
   const line = say("assistant", "");
@@ -169,20 +178,21 @@ async function send(submitted) {
   $("stop").disabled = false;
   try {
     const openai = state.bases.openai !== undefined;
-    const request = { model: $("model").value, messages: state.messages, stream: true };
+    const request = { model: $("model").value, messages, stream: true };
     if (!openai) request.max_tokens = 1024;
     const answer = await fetch(listed(openai ? "/chat/completions" : "/messages"), {
       method: "POST", headers: headers(), body: JSON.stringify(request), signal: state.abort.signal,
     });
     if (!answer.ok) throw new Error((await answer.json()).error.message);
     for await (const event of events(answer.body)) line.textContent += delta(event);
-    state.messages.push({ role: "assistant", content: line.textContent });
+    messages.push({ role: "assistant", content: line.textContent });
   } catch (error) {
     if (error.name === "AbortError") {
-      state.messages.push({ role: "assistant", content: line.textContent });
+      if (line.textContent) messages.push({ role: "assistant", content: line.textContent });
+      else messages.pop();
       line.textContent += " [stopped]";
     } else {
-      state.messages.pop();
+      messages.pop();
       if (!line.textContent) line.remove();
       say("wrong", error.message);
       recheck(false);
@@ -192,6 +202,11 @@ async function send(submitted) {
     $("send").disabled = false;
     $("stop").disabled = true;
   }
+}
+
+// One word for a POSIX shell. A model's name comes from elsewhere, and people paste these lines.
+function quoted(text) {
+  return `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function snippet(title, code) {
@@ -205,7 +220,8 @@ function clients() {
   const key = $("key-label").hidden ? "anything" : "YOUR-KEY";
   if (openai !== undefined) {
     snippet("OpenAI libraries and most programs", `export OPENAI_BASE_URL=${here}${openai}\nexport OPENAI_API_KEY=${key}`);
-    snippet("curl", `curl ${here}${openai}/chat/completions -H "Authorization: Bearer ${key}" -H "Content-Type: application/json" \\\n  -d '{"model": "${$("model").value || "MODEL"}", "messages": [{"role": "user", "content": "Hello"}]}'`);
+    const body = { model: $("model").value || "MODEL", messages: [{ role: "user", content: "Hello" }] };
+    snippet("curl", `curl ${here}${openai}/chat/completions -H "Authorization: Bearer ${key}" -H "Content-Type: application/json" \\\n  -d ${quoted(JSON.stringify(body))}`);
   }
   if (anthropic !== undefined) {
     snippet("Anthropic libraries and Claude Code", `export ANTHROPIC_BASE_URL=${here}${anthropic}\nexport ANTHROPIC_AUTH_TOKEN=${key}`);
@@ -222,7 +238,11 @@ async function start() {
     }
   });
   $("stop").addEventListener("click", () => state.abort && state.abort.abort());
-  $("clear").addEventListener("click", () => { state.messages = []; $("talk").replaceChildren(); });
+  $("clear").addEventListener("click", () => {
+    if (state.abort) state.abort.abort();
+    state.messages = [];
+    $("talk").replaceChildren();
+  });
   $("recheck").addEventListener("click", () => recheck(true));
   $("key").addEventListener("change", () => models().then(clients));
   await recheck(false);

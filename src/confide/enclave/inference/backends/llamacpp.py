@@ -45,6 +45,7 @@ from confide.enclave.inference.backends.llamacpp_request import (
     check_single,
     forwarded_fields,
 )
+from confide.enclave.inference.backends.llamacpp_responses import placed_events
 from confide.enclave.inference.backends.llamacpp_structured import (
     StructuredPlan,
     plan_structured,
@@ -217,7 +218,10 @@ class LlamaCppBackend:
             if request.fields.get("tools") or request.fields.get("stop"):
                 return await self._open_mended(request, fields)
         reply = await self._post(_PATHS[request.operation], fields, request)
-        return BackendResponse(200, reply.content_type, reply.pieces(), reply.aclose)
+        pieces = reply.pieces()
+        if request.operation is Operation.RESPONSES and request.stream:
+            pieces = placed_events(pieces)
+        return BackendResponse(200, reply.content_type, pieces, reply.aclose)
 
     async def _post(
         self, path: str, fields: Mapping[str, object], request: BackendRequest
