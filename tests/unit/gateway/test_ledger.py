@@ -233,7 +233,12 @@ enclaves = ["{enclave.url}"]
 """
     )
     command = [sys.executable, "-m", "tests.unit.gateway.judges", str(settings)]
-    process = await asyncio.create_subprocess_exec(*command, stderr=subprocess.PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stderr=subprocess.PIPE,
+        # A job that a shell put into the background inherits an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while (health := await asyncio.to_thread(json_of, port, "/healthz") or {}).get(
         "status"
     ) != "ok":
