@@ -173,6 +173,13 @@ KEYS: Final[Mapping[str, Key]] = {
     "nvidia.switches": Key("NVSwitches, exactly", _D.NEUTRAL, 0, form="0 to 16"),
     "nvidia.modes": Key("GPU modes:", _D.ACCEPTED, form="list of SPT, MPT, PPCIE"),
     "nvidia.arch": Key("GPU architectures:", _D.ACCEPTED, form="list of HOPPER, BLACKWELL"),
+    "nvidia.firmware_id": Key(
+        "naming the firmware that a GPU's certificate was issued for is",
+        _D.ORDERED,
+        "required",
+        ("required", "optional"),
+        form="required, optional",
+    ),
     "nvidia.revocation": Key(
         "withdrawn GPUs are found by",
         _D.ORDERED,

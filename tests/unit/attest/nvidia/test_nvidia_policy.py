@@ -13,6 +13,7 @@ from confide.attest.platforms.nvidia.requirements import (
     Architectures,
     ConfidentialMode,
     DeviceCount,
+    FirmwareNamed,
     GoldenMeasurements,
     IfAnyDevice,
     Modes,
@@ -28,7 +29,7 @@ DEVICE = {
     "vbios": "96.00.9F.00.01", "mode": "SPT", "revocation": "ocsp", "revocation_problem": "",
     "measurements": {"0": VALUE, "4": VALUE, "9": "ff"}, "pdis": (), "confidential": True,
     "developer_tools": False, "environment": "production", "stated_count": 1,
-    "stated_mode": "SPT",
+    "stated_mode": "SPT", "fwid": "match",
 }  # fmt: skip
 SWITCH = {
     "device": "50203eb31ad9ed0008", "kind": "switch", "arch": "LS10", "driver": "",
@@ -54,6 +55,7 @@ LEAVES = [
     ConfidentialMode(),
     Modes(frozenset({"SPT"})),
     Architectures(frozenset({"HOPPER"})),
+    FirmwareNamed(),
     NotRevoked("ocsp"),
     GoldenMeasurements((GOLDEN,)),
 ]
@@ -218,6 +220,16 @@ def test_the_table_is_read_into_every_demand():
     assert read.decides() == {"gpus"}
 
 
+def test_a_gpu_names_its_firmware_unless_the_table_says_otherwise():
+    unnamed = DEVICE | {"fwid": "absent"}
+    missing = {name: value for name, value in DEVICE.items() if name != "fwid"}
+    optional = policy.read(TABLE | {"firmware_id": "optional"})
+    for device in (unnamed, missing):
+        assert codes(policy.read(TABLE), device) == ["nv.fwid"]
+        assert codes(optional, device) == []
+    assert codes(FirmwareNamed(), DEVICE, SWITCH | {"fwid": "absent"}) == []
+
+
 def test_what_is_written_by_the_import_is_read_back():
     (golden,) = next(
         part for part in policy.read(TABLE).parts if isinstance(part, GoldenMeasurements)
@@ -235,6 +247,7 @@ def test_gpus_are_required_unless_the_table_says_otherwise():
 @pytest.mark.parametrize(
     "changes",
     [
+        {"firmware_id": "no"}, {"firmware_id": None},
         {"count": 0}, {"count": 17}, {"count": True}, {"count": "1"}, {"count": None},
         {"switches": -1}, {"switches": 1.0}, {"modes": []}, {"modes": ["ALL"]}, {"modes": "SPT"},
         {"modes": ["PPCIE"]}, {"modes": ["unknown"]}, {"modes": None}, {"arch": ["*"]},

@@ -30,6 +30,7 @@ from confide.attest.platforms.nvidia.requirements import (
     Architectures,
     ConfidentialMode,
     DeviceCount,
+    FirmwareNamed,
     GoldenMeasurements,
     IfAnyDevice,
     Modes,
@@ -49,7 +50,16 @@ from confide.attest.policy_values import (
 
 __all__ = ["KEYS", "read"]
 
-KEYS: Final = ("required", "count", "switches", "modes", "arch", "revocation", "golden")
+KEYS: Final = (
+    "required",
+    "count",
+    "switches",
+    "modes",
+    "arch",
+    "firmware_id",
+    "revocation",
+    "golden",
+)
 """Keys of the table."""
 
 _GOLDEN_KEYS: Final = ("driver", "vbios", "rim_sha256", "measurements")
@@ -77,6 +87,9 @@ def read(table: Mapping[str, object]) -> Requirement:
     if "PPCIE" in modes and not switches:
         raise invalid("nvidia.switches", "0, but mode PPCIE needs the NVSwitches counted")
     method = read_choice(table.get("revocation"), "nvidia.revocation", _REVOCATION)
+    named = read_choice(
+        table.get("firmware_id", "required"), "nvidia.firmware_id", ("required", "optional")
+    )
     demands = AllOf(
         DeviceCount(
             read_integer(table.get("count"), "nvidia.count", low=1, high=_MAX_DEVICES), switches
@@ -84,6 +97,7 @@ def read(table: Mapping[str, object]) -> Requirement:
         ConfidentialMode(),
         Modes(modes),
         Architectures(frozenset(read_each(table.get("arch"), "nvidia.arch", _architecture))),
+        *((FirmwareNamed(),) if named == "required" else ()),
         NotRevoked(_REVOCATION[method]),
         GoldenMeasurements(read_each(table.get("golden"), "nvidia.golden", _golden)),
     )

@@ -28,6 +28,7 @@ __all__ = [
     "Architectures",
     "ConfidentialMode",
     "DeviceCount",
+    "FirmwareNamed",
     "GoldenMeasurements",
     "IfAnyDevice",
     "Modes",
@@ -297,6 +298,35 @@ class Architectures(_DeviceLeaf):
             )
             for index, device in enumerate(_devices(claims))
             if device.get("kind") != SWITCH and device.get("arch", MISSING) not in self.accepted
+        ]
+
+
+@dataclass(frozen=True)
+class FirmwareNamed(_DeviceLeaf):
+    """Demands that each GPU's report names the firmware its certificate was issued for.
+
+    A report that names other firmware is refused before any policy is asked. Old firmware
+    (driver 535) and NVSwitches name none.
+    """
+
+    name = "nvidia firmware named"
+    claim = "fwid"
+
+    def describe(self) -> object:
+        """See `Requirement.describe`."""
+        return "nvidia_firmware_named"
+
+    def objections(self, claims: Claims) -> list[AppraisalError]:
+        """Object to each GPU whose firmware is not named on both sides."""
+        return [
+            AppraisalError(
+                _part(index, "fwid"),
+                expected="match",
+                actual=device.get("fwid", MISSING),
+                code="nv.fwid",
+            )
+            for index, device in enumerate(_devices(claims))
+            if device.get("kind") != SWITCH and device.get("fwid", MISSING) != "match"
         ]
 
 
