@@ -177,6 +177,13 @@ def _noted_log(pid_file: Path | None) -> Path | None:
 
     found = look(pid_file or default_pid_file())
     noted = found.facts.get("log_file") if found else None
+    if found and found.alive and noted is None and "log_file" in found.facts:
+        # The default file may hold the log of an earlier one.
+        raise ConfigError(
+            "the running proxy writes no log file: it was started with --log-file -, or not by"
+            " start",
+            hint="for the log of an earlier one: confidential-proxy log --log-file FILE",
+        )
     return Path(noted) if isinstance(noted, str) else None
 
 

@@ -146,7 +146,7 @@ def also_server_options(command: click.Command) -> click.Command:
     """
 
     @server_options
-    @click.option("--log-file")
+    @click.option("--log-file", help="As for start.")
     def start(**_: object) -> None:
         """Has the options."""
 

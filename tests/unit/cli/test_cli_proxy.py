@@ -14,6 +14,7 @@ from tests.policies import example_policy
 from confide.cli import proxy_exec
 from confide.cli.main import cli
 from confide.cli.proxy_options import Given
+from confide.daemon import Presence
 from confide.errors import ConfigError
 
 SECRET = "ck_0123456789abcdefMARKER"
@@ -127,6 +128,19 @@ def test_the_log_prints_the_last_lines_without_control_characters(tmp_path):
     log.write_text("".join(f"line {n}\n" for n in range(9)) + "\x1b[2J\n")
     found = call("log", "--log-file", str(log), "-n", "2")
     assert found.stdout == "line 8\n\\x1b[2J\n"
+
+
+def test_the_log_of_an_earlier_proxy_is_not_shown_for_one_that_writes_none(tmp_path):
+    old = tmp_path / "home" / "logs" / "confidential-proxy.log"
+    old.parent.mkdir(parents=True)
+    old.write_text("old\n")
+    presence = Presence.claim(tmp_path / "home" / "proxy.pid", log_file=None)
+    try:
+        found = call("log")
+    finally:
+        presence.ended()
+    assert isinstance(found.exception, ConfigError)
+    assert call("log").stdout == "old\n"
 
 
 def test_a_log_that_is_not_there_is_one_error():
