@@ -18,6 +18,7 @@ import pytest
 from openai import OpenAI
 from tests.doubles.ollama_server import OllamaDouble
 from tests.doubles.openai_server import OpenAIDouble
+from tests.stacks import ECHO
 
 from confide.local.enclave_file import demo_model_path
 from confide.local.readiness import free_port
@@ -261,3 +262,10 @@ def test_an_ollama_server_and_a_gguf_file_can_be_the_backend(start_up, tmp_path)
                 )
                 assert answer.choices[0].message.content
         assert run.interrupt() < 5
+
+
+def test_a_stack_that_was_stopped_leaves_no_pid_file(start_stack):
+    stack = start_stack(ECHO)
+    assert len(list(stack.home.run.glob("*.pid"))) == 3
+    stack.stop()
+    assert list(stack.home.run.glob("*.pid")) == []

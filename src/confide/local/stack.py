@@ -127,6 +127,8 @@ class Stack:
         rooms = ("proxy", "gateway", "enclave")
         order = sorted(self.children, key=lambda name: rooms.index(name.partition("-")[0]))
         killed = stop_in_order([self.children[name] for name in order], within_s=within_s)
+        for name in order:
+            (self.home.run / f"{name}.pid").unlink(missing_ok=True)
         self.children.clear()
         if self._lock is not None:
             self._lock.close()
