@@ -23,6 +23,7 @@ from benchmarks.load import Tally, drive
 from benchmarks.rig import Report, cpu_seconds, median, paired, process, ratio
 from confide.local import Home, Stack, StackOptions
 from confide.local.readiness import free_port
+from confide.local.simulated import ensure_root
 from confide.wire.envelope import RequestHeader
 from confide.wire.suites import XWING_SUITE
 
@@ -64,10 +65,11 @@ def sealed_request(key: str, mock: dict[str, object]) -> bytes:
     return head.encode() + body
 
 
-def start_mock(port: int, mode: str) -> tuple[subprocess.Popen[bytes], dict[str, object]]:
-    child = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.mock_enclave", str(port), mode], stdout=subprocess.PIPE
-    )
+def start_mock(
+    home: Home, port: int, mode: str
+) -> tuple[subprocess.Popen[bytes], dict[str, object]]:
+    command = [sys.executable, "-m", "benchmarks.mock_enclave", str(home.path), str(port), mode]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE)
     assert child.stdout is not None
     return child, json.loads(child.stdout.readline())
 
@@ -94,10 +96,13 @@ def run(*, quick: bool = False) -> Report:
         folder = Path(scratch)
         whole_port, stream_port = free_port(), free_port()
         fronts = free_port(), free_port()
-        whole, whole_mock = start_mock(whole_port, "whole")
-        stream, stream_mock = start_mock(stream_port, "stream")
+        home = Home(folder / "home")
+        home.prepare()
+        ensure_root(home)
+        whole, whole_mock = start_mock(home, whole_port, "whole")
+        stream, stream_mock = start_mock(home, stream_port, "stream")
         stack = Stack(
-            Home(folder / "home"),
+            home,
             StackOptions(
                 gateway_port=free_port(),
                 enclave_ports=(whole_port, stream_port),

@@ -27,14 +27,13 @@ def test_the_performance_page_says_what_the_benchmarks_found():
     page = " ".join((ROOT / "docs" / "explanation" / "performance.md").read_text().split())
     latency, relay, dialects = measured("latency"), measured("relay"), measured("dialects")
     said = [
-        (r"about ([0-9.]+) and [0-9.]+ ms instead", latency["p50 added by the SDK, 1 KB"]),
-        (r"about [0-9.]+ and ([0-9.]+) ms instead", latency["p50 added by the proxy, 1 KB"]),
-        (r"and ([0-9.]+) instead of 5 ms", latency["first token, added by the proxy"]),
+        (r"about ([0-9.]+) ms instead of 0.7", latency["p50 added by the SDK, 1 KB"]),
+        (r"proxy it is ([0-9.]+) \(target 3\)", latency["p50 added by the proxy, 1 KB"]),
+        (r"and ([0-9.]+) to the first token", latency["first token, added by the proxy"]),
         (r"request is ([0-9.]+) times nginx's", relay["CPU per request, ratio"]),
-        (
-            r"the recorded ([0-9.]+) ms to Anthropic's first token",
-            dialects["anthropic: first token, added by the proxy"],
-        ),
+        (r"chunk it is ([0-9.]+) times nginx's", relay["CPU per streamed chunk, ratio"]),
+        (r"([0-9.]+) ms for OpenAI and", dialects["openai: first token, added by the proxy"]),
+        (r"OpenAI and ([0-9.]+) ms for", dialects["anthropic: first token, added by the proxy"]),
     ]
     for pattern, value in said:
         assert float(re.search(pattern, page)[1]) == pytest.approx(value, abs=0.051), pattern
